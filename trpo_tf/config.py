@@ -1,0 +1,336 @@
+"""The settings of a training run: one frozen record, checked when it is made.
+
+The training command makes a flag of every field, and a run's `config.json` holds them all. No
+TensorFlow is imported here, so that a mistyped setting is refused at once.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import typing
+from collections.abc import Mapping
+from typing import Any
+
+from trpo_tf.setting import (
+    checked,
+    choice,
+    described,
+    explained,
+    kind_of,
+    number,
+    parsed,
+    switch,
+)
+
+_ENV = described(
+    "Gymnasium id of the environment, with or without its version; module:Id-v0 imports the "
+    "module first.",
+    lambda value: bool(value.strip()),
+    "the id of an environment",
+    "For example Walker2d, CartPole-v1 or ALE/Pong-v5.",
+)
+_ENV_KWARGS = described(
+    "Arguments of the environment's constructor, as a JSON object. Default {}.",
+    lambda value: True,
+    "a JSON object with text keys",
+    'For example {"frame_skip": 4}.',
+)
+_HIDDEN_SIZES = described(
+    "Units of the hidden layers of policy and value function.",
+    lambda value: all(units >= 1 for units in value),
+    "a list of layer sizes >= 1",
+    "Typical values are 64,64 and 256,256.",
+)
+_VECTORIZATIONS = {
+    "auto": "the environment's own vector form if it has one, else sync",
+    "sync": "one process, one after the other",
+    "async": "a process for each environment",
+    "envpool": "EnvPool's C++ threads",
+    "native": "the environment's own vector form",
+}
+_LINE_SEARCHES = {
+    "fill": "the measured KL fills the trust region",
+    "classic": "sqrt(2 max_kl / xAx), then backtracking",
+}
+_ACTIVATIONS = {
+    "tanh": "bounded",
+    "relu": "rectifier",
+    "elu": "exponential unit",
+    "gelu": "Gaussian unit",
+    "silu": "x sigmoid(x)",
+}
+_EXECUTIONS = {"xla": "compiled by XLA", "graph": "tf.function", "eager": "op by op, to debug"}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TRPOConfig:
+    """Everything that decides how a run trains, validated when it is made.
+
+    Only `env` has no default. The defaults suit an unknown environment;
+    `trpo_tf.presets.resolve` gives the settings known to be good for a known one.
+
+    Raises:
+        TypeError: a value of the wrong type.
+        ValueError: a value out of range, or settings that contradict each other. The message says
+            what came, what was expected and what is usual.
+
+    >>> config = TRPOConfig(env="Walker2d-v5", max_kl=0.02)
+    >>> config.batch_rows, config.num_updates
+    (2048, 489)
+    >>> TRPOConfig.from_json(config.to_json()) == config
+    True
+    >>> TRPOConfig(env="Walker2d-v5", max_kl=-0.01)
+    Traceback (most recent call last):
+    ValueError: max_kl must be > 0, got -0.01. Typical values are 0.001 to 0.05.
+    """
+
+    env: str = dataclasses.field(metadata=_ENV)
+    total_steps: int = number(
+        1_000_000,
+        "Environment steps to train for, all environments together.",
+        "100000 to 10000000",
+        minimum=1,
+    )
+    num_envs: int = number(16, "Environments that are stepped together.", "1 to 64", minimum=1)
+    num_steps: int = number(
+        128, "Steps of each environment in one update's rollout.", "64 to 2048", minimum=1
+    )
+    seed: int = number(
+        0, "Seed of environments, draws and networks.", "0, 1, 2", minimum=0, maximum=2**31 - 1
+    )
+    sampler: str = choice("sync", "How data is collected", {"sync": "collect, update, repeat"})
+    vectorization: str = choice("auto", "What steps the environments", _VECTORIZATIONS)
+    env_kwargs: dict[str, Any] = dataclasses.field(default_factory=dict, metadata=_ENV_KWARGS)
+
+    discount: float = number(
+        0.99, "Discount of later rewards.", "0.9 to 0.9999", minimum=0, maximum=1
+    )
+    gae_lambda: float = number(
+        0.95, "Lambda of the advantages' GAE.", "0.9 to 0.98", minimum=0, maximum=1
+    )
+    normalize_advantages: bool = switch(
+        True, "Bring the advantages of each rollout to mean 0 and deviation 1."
+    )
+    scale_returns: bool = switch(
+        True, "Scale the value function by the running deviation of the discounted return."
+    )
+    normalize_observations: bool = switch(
+        True, "Normalise observations in the models by their running mean and deviation."
+    )
+
+    max_kl: float = number(
+        0.01,
+        "Trust region: the largest mean KL(old || new) of an update.",
+        "0.001 to 0.05",
+        minimum=0,
+        exclusive=True,
+    )
+    max_kl_final: float | None = number(
+        None,
+        "max_kl at the run's end, reached on a straight line; none keeps it constant.",
+        "0.001 to 0.05",
+        minimum=0,
+        exclusive=True,
+    )
+    line_search: str = choice("fill", "How long a step is", _LINE_SEARCHES)
+    cg_steps: int = number(10, "Most conjugate gradient iterations.", "10 to 25", minimum=1)
+    cg_tolerance: float = number(
+        1e-10, "Relative residual that ends conjugate gradient.", "1e-10 to 1e-4", minimum=0
+    )
+    damping: float = number(
+        0.1, "Added to the diagonal of the Fisher matrix.", "0.001 to 0.1", minimum=0
+    )
+    fisher_fraction: float = number(
+        1.0,
+        "Share of the rows that the Fisher matrix takes (the gradient takes all).",
+        "0.1 to 1",
+        minimum=0,
+        maximum=1,
+        exclusive=True,
+    )
+    preconditioner_probes: int = number(
+        0,
+        "Random probes of the diagonal that preconditions conjugate gradient; 0 for none.",
+        "0 to 20",
+        minimum=0,
+    )
+    chunk_rows: int | None = number(
+        None,
+        "Rows that an update takes through the policy at once, to save memory; none for all.",
+        "256 to 4096",
+        minimum=1,
+    )
+
+    value_epochs: int = number(
+        20, "Passes of the value function's training over each rollout.", "5 to 80", minimum=1
+    )
+    value_minibatch_size: int = number(
+        64, "Rows of one step of the value function; 0 for all rows.", "32 to 256", minimum=0
+    )
+    value_learning_rate: float = number(
+        1e-3,
+        "Adam's learning rate for the value function.",
+        "0.0001 to 0.003",
+        minimum=0,
+        exclusive=True,
+    )
+    value_learning_rate_final: float | None = number(
+        None,
+        "The same at the run's end, reached on a straight line; none keeps it constant.",
+        "0 to 0.001",
+        minimum=0,
+    )
+
+    hidden_sizes: tuple[int, ...] = dataclasses.field(default=(64, 64), metadata=_HIDDEN_SIZES)
+    activation: str = choice("tanh", "Activation of the hidden layers", _ACTIVATIONS)
+    initial_log_std: float = number(
+        -0.5,
+        "Logarithm of a Gaussian policy's first standard deviation.",
+        "-1 to 0",
+        minimum=-10,
+        maximum=3,
+    )
+    state_dependent_std: bool = switch(
+        False, "Let a Gaussian policy's deviation depend on the observation."
+    )
+    rescale_actions: bool = switch(
+        False, "Map actions from [-1, 1] to the action space's bounds before they are clipped."
+    )
+
+    execution: str = choice("xla", "How the update runs", _EXECUTIONS)
+    correction: bool = switch(True, "Correct the update for rollouts of an older policy.")
+    max_lag: int | None = number(
+        None, "Drop rows whose policy is more updates old; none keeps all.", "1 to 10", minimum=0
+    )
+
+    eval_every: int = number(
+        0,
+        "Environment steps between evaluations of the deterministic policy; 0 for none.",
+        "10000 to 100000",
+        minimum=0,
+    )
+    eval_episodes: int = number(10, "Episodes of an evaluation.", "5 to 100", minimum=1)
+    checkpoint_every: int = number(10, "Updates between checkpoints.", "1 to 100", minimum=1)
+    keep_checkpoints: int = number(3, "Newest checkpoints that are kept.", "2 to 10", minimum=1)
+    max_refused_updates: int = number(
+        5,
+        "Updates in a row refused for non-finite numbers that end the training.",
+        "1 to 20",
+        minimum=1,
+    )
+    intra_op_threads: int = number(
+        0,
+        "TensorFlow's threads inside an operation, which decide the last bits of the results; "
+        "0 lets TensorFlow choose.",
+        "0 to 16",
+        minimum=0,
+    )
+    inter_op_threads: int = number(
+        0, "TensorFlow's operations side by side; 0 lets TensorFlow choose.", "0 to 16", minimum=0
+    )
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value = checked(field, _HINTS[field.name], getattr(self, field.name))
+            object.__setattr__(self, field.name, value)
+        self._check_batch()
+
+    def _check_batch(self) -> None:
+        batch = f"one batch (num_envs {self.num_envs} x num_steps {self.num_steps}"
+        if self.total_steps < self.batch_rows:
+            raise ValueError(
+                f"total_steps must be >= {batch} = {self.batch_rows} steps), got "
+                f"{self.total_steps}. Train for longer or make the batch smaller."
+            )
+        if self.value_minibatch_size > self.batch_rows:
+            raise ValueError(
+                f"value_minibatch_size must be <= {batch} = {self.batch_rows} rows), got "
+                f"{self.value_minibatch_size}. 0 takes all rows in one step."
+            )
+
+    @property
+    def batch_rows(self) -> int:
+        """Rows of one rollout: num_envs x num_steps."""
+        return self.num_envs * self.num_steps
+
+    @property
+    def num_updates(self) -> int:
+        """Updates of the whole run if no row is masked: total_steps / batch_rows, rounded up."""
+        return -(-self.total_steps // self.batch_rows)
+
+    def to_json(self) -> dict[str, Any]:
+        """All settings as a dictionary that `json.dump` takes."""
+        settings = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return settings | {"hidden_sizes": list(self.hidden_sizes)}
+
+    @classmethod
+    def from_json(cls, settings: Any) -> TRPOConfig:
+        """The configuration that `to_json` wrote; settings that are absent take their defaults.
+
+        Raises:
+            ValueError: not a dictionary, no env, an unknown setting, a value of the wrong type or
+                out of range.
+        """
+        if not isinstance(settings, Mapping):
+            given = f"{settings!r:.80}"
+            raise ValueError(f"Settings must be a JSON object of names and values, got {given}.")  # noqa: TRY004
+        for name in settings:
+            check_name(name)
+        if "env" not in settings:
+            raise ValueError("The settings name no env. Add an environment's id, like Walker2d.")
+        try:
+            return cls(**settings)
+        except TypeError as error:
+            raise ValueError(str(error)) from None
+
+
+_HINTS = typing.get_type_hints(TRPOConfig)
+_FIELDS = {field.name: field for field in dataclasses.fields(TRPOConfig)}
+
+
+def setting_names() -> tuple[str, ...]:
+    """The names of all settings, in their order."""
+    return tuple(_FIELDS)
+
+
+def check_name(name: str) -> None:
+    """Raises ValueError, with the nearest known name, if there is no such setting."""
+    if name not in _FIELDS:
+        near = difflib.get_close_matches(str(name), _FIELDS, n=1)
+        hint = f"Did you mean {near[0]!r}?" if near else "train --helpfull lists them all."
+        raise ValueError(f"There is no setting {name!r}. {hint}")
+
+
+def setting_help(name: str) -> str:
+    """What a setting means and what it is by default, in one line.
+
+    >>> setting_help("cg_steps")
+    'Most conjugate gradient iterations. Default 10.'
+    """
+    check_name(name)
+    return explained(_FIELDS[name])
+
+
+def is_switch(name: str) -> bool:
+    """Whether a setting is true or false."""
+    check_name(name)
+    return kind_of(_HINTS[name])[0] is bool
+
+
+def parse_setting(name: str, text: str) -> Any:
+    """A setting's value from the words of a command line.
+
+    Whole numbers may be written 1e6 or 1_000_000, lists 64,64, dictionaries as JSON, no value none.
+
+    Raises:
+        ValueError: there is no such setting, or the text is no value of its type.
+
+    >>> parse_setting("total_steps", "1e6"), parse_setting("hidden_sizes", "64,32")
+    (1000000, (64, 32))
+    >>> parse_setting("max_kl", "small")
+    Traceback (most recent call last):
+    ValueError: max_kl must be a number, got 'small'. Typical values are 0.001 to 0.05.
+    """
+    check_name(name)
+    return parsed(_FIELDS[name], _HINTS[name], text)
