@@ -274,7 +274,7 @@ class TRPOConfig:
         """
         if not isinstance(settings, Mapping):
             given = f"{settings!r:.80}"
-            raise ValueError(f"Settings must be a JSON object of names and values, got {given}.")  # noqa: TRY004
+            raise ValueError(f"Settings must be a JSON object of names and values, got {given}.")
         for name in settings:
             check_name(name)
         if "env" not in settings:
