@@ -1,0 +1,161 @@
+"""The configuration: every field checked, explained, and kept through JSON and flags."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from trpo_tf import config as configuration
+from trpo_tf.config import TRPOConfig
+from trpo_tf.setting import shown
+
+NAMES = configuration.setting_names()
+REFUSED: list[tuple[str, Any]] = [
+    ("env", ""),
+    ("total_steps", 0),
+    ("num_envs", 0),
+    ("num_steps", 0),
+    ("seed", -1),
+    ("seed", 2**31),
+    ("sampler", "threads"),
+    ("vectorization", "gpu"),
+    ("env_kwargs", {"a": float("nan")}),
+    ("env_kwargs", {1: 2}),
+    ("discount", 1.01),
+    ("discount", -0.1),
+    ("gae_lambda", 1.01),
+    ("normalize_advantages", 1),
+    ("scale_returns", "true"),
+    ("normalize_observations", None),
+    ("max_kl", 0),
+    ("max_kl", -0.01),
+    ("max_kl_final", 0),
+    ("line_search", "armijo"),
+    ("cg_steps", 0),
+    ("cg_tolerance", -1e-10),
+    ("damping", -0.1),
+    ("fisher_fraction", 0),
+    ("fisher_fraction", 1.5),
+    ("preconditioner_probes", -1),
+    ("chunk_rows", 0),
+    ("value_epochs", 0),
+    ("value_minibatch_size", -1),
+    ("value_learning_rate", 0),
+    ("value_learning_rate_final", -1),
+    ("hidden_sizes", (64, 0)),
+    ("hidden_sizes", 64),
+    ("activation", "sine"),
+    ("initial_log_std", 4),
+    ("state_dependent_std", "no"),
+    ("rescale_actions", 0),
+    ("execution", "cuda"),
+    ("correction", 1),
+    ("max_lag", -1),
+    ("eval_every", -1),
+    ("eval_episodes", 0),
+    ("checkpoint_every", 0),
+    ("keep_checkpoints", 0),
+    ("max_refused_updates", 0),
+    ("intra_op_threads", -1),
+    ("inter_op_threads", -1),
+]
+
+
+def test_every_setting_is_refused_somewhere_in_the_table() -> None:
+    assert {name for name, _ in REFUSED} == set(NAMES)
+
+
+@pytest.mark.parametrize(("name", "value"), REFUSED)
+def test_bad_values_are_refused_in_one_line_with_name_and_value(name: str, value: Any) -> None:
+    with pytest.raises((ValueError, TypeError)) as caught:
+        TRPOConfig(**{"env": "CartPole-v1", name: value})
+    message = str(caught.value)
+    assert message.startswith(f"{name} must be ")
+    assert ", got " in message
+    assert "\n" not in message
+
+
+def test_the_configuration_is_frozen() -> None:
+    config = TRPOConfig(env="CartPole-v1")
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        config.max_kl = 1.0  # type: ignore[misc]
+
+
+def test_fewer_steps_than_one_batch_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"one batch \(num_envs 16 x num_steps 128 = 2048 steps\)"):
+        TRPOConfig(env="CartPole-v1", total_steps=2047)
+    assert TRPOConfig(env="CartPole-v1", total_steps=2048).num_updates == 1
+
+
+def test_a_minibatch_larger_than_the_batch_is_refused() -> None:
+    with pytest.raises(ValueError, match="value_minibatch_size must be <= one batch"):
+        TRPOConfig(env="CartPole-v1", num_envs=1, num_steps=32, value_minibatch_size=64)
+
+
+def test_json_keeps_every_value() -> None:
+    config = TRPOConfig(
+        env="m:Env-v0",
+        env_kwargs={"nested": {"list": [1, 2.5, None]}},
+        hidden_sizes=(3, 2),
+        chunk_rows=7,
+        max_kl_final=0.001,
+    )
+    assert TRPOConfig.from_json(json.loads(json.dumps(config.to_json()))) == config
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ([], "must be a JSON object"),
+        ({}, "name no env"),
+        ({"env": "CartPole-v1", "max_ki": 0.1}, "no setting 'max_ki'. Did you mean 'max_kl'?"),
+        ({"env": "CartPole-v1", "zzz": 1}, "no setting 'zzz'"),
+        ({"env": "CartPole-v1", "max_kl": "0.1"}, "max_kl must be a number, got '0.1'"),
+        ({"env": "CartPole-v1", "num_envs": 1.5}, "num_envs must be a whole number, got 1.5"),
+        ({"env": 3}, "env must be a text, got 3"),
+    ],
+)
+def test_json_is_read_strictly(settings: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=r"^[^\n]*$") as caught:
+        TRPOConfig.from_json(settings)
+    assert message in str(caught.value)
+
+
+def test_defaults_written_as_text_are_read_back() -> None:
+    config = TRPOConfig(env="CartPole-v1")
+    for name in NAMES:
+        assert configuration.parse_setting(name, shown(getattr(config, name))) == getattr(
+            config, name
+        )
+
+
+def test_every_setting_has_a_help_with_its_default() -> None:
+    for name in NAMES:
+        text = configuration.setting_help(name)
+        assert "\n" not in text
+        assert name == "env" or "Default " in text
+
+
+def test_switches_are_known() -> None:
+    assert configuration.is_switch("correction")
+    assert not configuration.is_switch("max_kl")
+
+
+def test_settings_need_no_tensorflow() -> None:
+    """A mistyped flag is to be refused in less time than TensorFlow takes to load."""
+    package = Path(configuration.__file__).parent
+    program = (
+        "import sys; sys.modules['tensorflow'] = None; sys.modules['keras'] = None\n"
+        "import types\n"
+        f"package = types.ModuleType('trpo_tf'); package.__path__ = [{str(package)!r}]\n"
+        "sys.modules['trpo_tf'] = package\n"
+        "import trpo_tf.presets; print(trpo_tf.presets.resolve('Walker2d', {})[0].env)"
+    )
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert run.stdout.strip() == "Walker2d", run.stderr
