@@ -1,0 +1,110 @@
+"""What every test shares: quiet TensorFlow on the CPU, fixed seeds, and a way to run commands."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+
+# TensorFlow reads these when it is imported. Results must not depend on the machine's accelerator
+# or on what the person who runs the tests has configured.
+os.environ["KERAS_BACKEND"] = "tensorflow"
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+os.environ.pop("TRPO_TF_VERBOSE", None)
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+RunCli = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(autouse=True)
+def fixed_seeds() -> None:
+    """Each test starts from the same seeds, whatever ran before it in the process."""
+    random.seed(0)
+    # Tests that only read source text should not pay for importing the big libraries.
+    if "numpy" in sys.modules:
+        sys.modules["numpy"].random.seed(0)
+    if "tensorflow" in sys.modules:
+        sys.modules["tensorflow"].random.set_seed(0)
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """The checkout's top directory."""
+    return REPOSITORY
+
+
+@pytest.fixture
+def run_cli(tmp_path: Path) -> RunCli:
+    """Runs `python -m trpo_tf.<command> <arguments>` in a process of its own, in tmp_path.
+
+    `run_cli("train", "--env=CartPole-v1", "--total_steps=4096")` returns the CompletedProcess with
+    its text; `environment={"NAME": "value" | None}` sets or removes variables, `timeout` is in
+    seconds.
+    """
+
+    def run(
+        command: str,
+        *arguments: str,
+        environment: Mapping[str, str | None] | None = None,
+        timeout: float = 300.0,
+    ) -> subprocess.CompletedProcess[str]:
+        return run_python(
+            "-m",
+            f"trpo_tf.{command}",
+            *arguments,
+            directory=tmp_path,
+            environment=environment,
+            timeout=timeout,
+        )
+
+    return run
+
+
+@pytest.fixture
+def run_code(tmp_path: Path) -> RunCli:
+    """Runs Python source in a process of its own: `run_code("import trpo_tf")`, as `run_cli`."""
+
+    def run(
+        source: str,
+        environment: Mapping[str, str | None] | None = None,
+        timeout: float = 300.0,
+    ) -> subprocess.CompletedProcess[str]:
+        return run_python(
+            "-c", source, directory=tmp_path, environment=environment, timeout=timeout
+        )
+
+    return run
+
+
+def run_python(
+    *arguments: str,
+    directory: Path,
+    environment: Mapping[str, str | None] | None,
+    timeout: float,
+) -> subprocess.CompletedProcess[str]:
+    """Runs this interpreter with the checkout importable and the log level left to the package."""
+    variables: dict[str, str | None] = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(
+            path for path in (str(REPOSITORY), os.environ.get("PYTHONPATH")) if path
+        ),
+        "TF_CPP_MIN_LOG_LEVEL": None,
+        **(environment or {}),
+    }
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=directory,
+        env={name: value for name, value in variables.items() if value is not None},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
