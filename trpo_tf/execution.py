@@ -1,0 +1,27 @@
+"""How numeric functions are run: compiled by XLA, as a TensorFlow graph, or eagerly."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+
+
+class Execution(enum.Enum):
+    """A way to run a function of tensors; results agree to rounding.
+
+    >>> Execution("graph").compile(lambda x: x + 1)(tf.constant(1)).numpy().item()
+    2
+    """
+
+    XLA = "xla"
+    GRAPH = "graph"
+    EAGER = "eager"
+
+    def compile(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Returns `function` wrapped for this way of running."""
+        if self is Execution.EAGER:
+            return function
+        return tf.function(function, jit_compile=True if self is Execution.XLA else None)

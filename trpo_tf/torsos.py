@@ -1,0 +1,168 @@
+"""From raw observations to features: flattening, normalisation and hidden layers in one layer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import gymnasium as gym
+import keras
+import numpy as np
+import tensorflow as tf
+
+from trpo_tf import spaces
+from trpo_tf.normalizer import RunningNormalizer
+
+# Filters, kernel and stride: the network of A3C (Mnih et al. 2016, section 8), small enough for
+# natural gradients on a CPU; the second for images too small for it.
+_CONVOLUTIONS = ((16, 8, 4), (32, 4, 2))
+_SMALL_CONVOLUTIONS = ((16, 3, 1), (32, 3, 1))
+_CONVOLUTION_FEATURES = 256
+_SMALLEST_IMAGE = 20
+
+
+def make_torso(
+    observation_space: gym.Space,
+    hidden_sizes: Sequence[int],
+    activation: str,
+    normalize_observations: bool,
+    dtype: str,
+    seed: int,
+) -> keras.layers.Layer:
+    """Picks the torso for a space: convolutions for images, a multi-layer perceptron otherwise.
+
+    Raises:
+        ValueError: if the space or `hidden_sizes` is not supported.
+    """
+    spaces.validate_observation_space(observation_space)
+    if any(size < 1 for size in hidden_sizes):
+        raise ValueError(f"hidden_sizes must all be >= 1, got {tuple(hidden_sizes)}.")
+    if spaces.is_image(observation_space):
+        return ConvolutionalTorso(observation_space, dtype=dtype, seed=seed)
+    return VectorTorso(
+        observation_space,
+        hidden_sizes=hidden_sizes,
+        activation=activation,
+        normalize_observations=normalize_observations,
+        dtype=dtype,
+        seed=seed,
+    )
+
+
+class VectorTorso(keras.layers.Layer):
+    """Flattens as Gymnasium does, normalises what came from a Box, then dense layers.
+
+    Weights are orthogonal with gain √2 (Engstrom et al. 2020 and every strong baseline).
+    """
+
+    def __init__(
+        self,
+        observation_space: gym.Space,
+        hidden_sizes: Sequence[int],
+        activation: str,
+        normalize_observations: bool,
+        dtype: str,
+        seed: int,
+    ) -> None:
+        super().__init__(dtype=dtype, name="torso")
+        self.observation_space = observation_space
+        entries = spaces.continuous_entries(observation_space)
+        self.normalizer = (
+            RunningNormalizer(entries, dtype=dtype)
+            if normalize_observations and entries.any()
+            else None
+        )
+        self.hidden = [
+            keras.layers.Dense(
+                size,
+                activation=activation,
+                kernel_initializer=keras.initializers.Orthogonal(np.sqrt(2), seed=seed + index),
+                dtype=dtype,
+                name=f"hidden_{index}",
+            )
+            for index, size in enumerate(hidden_sizes)
+        ]
+
+    def build(self, input_shape: Any) -> None:
+        """Creates the variables; the sizes follow from the observation space."""
+        size = spaces.flat_size(self.observation_space)
+        if self.normalizer is not None:
+            self.normalizer.build((None, size))
+        for layer in self.hidden:
+            layer.build((None, size))
+            size = layer.units
+        self.built = True
+
+    def call(self, observations: Any) -> Any:
+        """Raw observations [N, *O] to features [N, F]."""
+        features = self._flatten(observations)
+        if self.normalizer is not None:
+            features = self.normalizer(features)
+        for layer in self.hidden:
+            features = layer(features)
+        return features
+
+    def update_statistics(self, observations: Any, weights: Any) -> None:
+        """Merges raw observations [M, *O] of weights [M] into the normaliser, if there is one."""
+        if self.normalizer is not None:
+            self.normalizer.update(self._flatten(observations), weights)
+
+    def _flatten(self, observations: Any) -> Any:
+        return spaces.flatten_observations(self.observation_space, observations, self.compute_dtype)
+
+
+class ConvolutionalTorso(keras.layers.Layer):
+    """Bytes scaled to [0, 1], two convolutions, one dense layer; channels first or last."""
+
+    def __init__(self, observation_space: gym.Space, dtype: str, seed: int) -> None:
+        super().__init__(dtype=dtype, name="torso")
+        self.observation_space = observation_space
+        height, width, _ = self._image_shape()
+        small = min(height, width) < _SMALLEST_IMAGE
+        self.convolutions = [
+            keras.layers.Conv2D(
+                filters,
+                kernel,
+                strides=stride,
+                padding="same" if small else "valid",
+                activation="relu",
+                kernel_initializer=keras.initializers.Orthogonal(np.sqrt(2), seed=seed + index),
+                data_format="channels_last",
+                dtype=dtype,
+                name=f"convolution_{index}",
+            )
+            for index, (filters, kernel, stride) in enumerate(
+                _SMALL_CONVOLUTIONS if small else _CONVOLUTIONS
+            )
+        ]
+        self.dense = keras.layers.Dense(
+            _CONVOLUTION_FEATURES,
+            activation="relu",
+            kernel_initializer=keras.initializers.Orthogonal(np.sqrt(2), seed=seed + 2),
+            dtype=dtype,
+            name="dense",
+        )
+
+    def build(self, input_shape: Any) -> None:
+        """Creates the variables; the sizes follow from the observation space."""
+        shape = (None, *self._image_shape())
+        for layer in self.convolutions:
+            layer.build(shape)
+            shape = layer.compute_output_shape(shape)
+        self.dense.build((None, int(np.prod(shape[1:]))))
+        self.built = True
+
+    def call(self, observations: Any) -> Any:
+        """Images of bytes [N, *O] to features [N, F]."""
+        images = spaces.image_channels_last(self.observation_space, observations)
+        features = tf.cast(images, self.compute_dtype) / 255
+        for layer in self.convolutions:
+            features = layer(features)
+        return self.dense(tf.reshape(features, [-1, int(np.prod(features.shape[1:]))]))
+
+    def update_statistics(self, observations: Any, weights: Any) -> None:
+        """Nothing: bytes have a scale of their own."""
+
+    def _image_shape(self) -> tuple[int, int, int]:
+        sample = np.zeros((1, *self.observation_space.shape), np.uint8)
+        return tuple(spaces.image_channels_last(self.observation_space, sample).shape[1:])

@@ -1,0 +1,298 @@
+"""Trust region policy optimisation, on and off policy, as a composition of the parts."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from trpo_tf import functional, staleness
+from trpo_tf.advantage import Advantage
+from trpo_tf.chunks import chunked_map
+from trpo_tf.execution import Execution
+from trpo_tf.natural_gradient import NaturalGradientOptimizer
+from trpo_tf.policies import policy_version, validate_distribution
+from trpo_tf.types import Batch, Rollout, StepStatus, UpdateInfo
+from trpo_tf.value_regression import ValueRegression
+
+
+class _Behaviour(NamedTuple):
+    """How the policy that drew the rows relates to π_old; rows [T, B]."""
+
+    target_log_probs: Any
+    weights: Any
+    info: dict[str, Any]
+    max_kl: Any
+
+
+class TRPO:
+    """Improves a policy and its critic by one rollout at a time.
+
+    One `update` is one compiled call: values, log π_old of stale rows, advantages, the policy's
+    step, the critic's fit, and then the running statistics of the models and of the return, which
+    so change only between an update and the next collection.
+
+    Off policy the correction enters that call as data: rows of the current policy version take
+    log π_old := log β, so on policy every ratio is 1 and the distance 0, exactly.
+
+    Source: Schulman et al. 2015; Meng et al. 2021 (stale data).
+
+    Args:
+        policy: a Keras model, observations ↦ `tfd.Distribution`; built.
+        value_function: a Keras model, observations ↦ values [N] in units of reward; built.
+        advantage: how actions are judged; its `return_scaling` is kept up to date here.
+        optimizer: the policy's step; its `chunk_rows` also bounds the passes made here.
+        value_regression: the critic's fit; None: `ValueRegression()`.
+        correction: whether stale rows are corrected for; they are always measured.
+        max_lag: rows older than this many updates are dropped and counted; None: none are.
+        execution: how `update` runs.
+        seed: of the minibatches' order.
+
+    Raises:
+        ValueError: if `max_lag` is negative.
+    """
+
+    def __init__(
+        self,
+        policy: keras.Model,
+        value_function: keras.Model,
+        advantage: Advantage,
+        optimizer: NaturalGradientOptimizer,
+        value_regression: ValueRegression | None = None,
+        correction: bool = True,
+        max_lag: int | None = None,
+        execution: Execution = Execution.XLA,
+        seed: int = 0,
+    ) -> None:
+        if max_lag is not None and max_lag < 0:
+            raise ValueError(f"max_lag must be >= 0 or None, got {max_lag}.")
+        self.policy = policy
+        self.value_function = value_function
+        self.advantage = advantage
+        self.optimizer = optimizer
+        self.value_regression = value_regression or ValueRegression()
+        self.correction = correction
+        self.max_lag = np.iinfo(np.int64).max if max_lag is None else max_lag
+        self.seed = seed
+        self.policy_version = policy_version(policy)
+        self._compiled_update = execution.compile(self._update)
+
+    def update(self, rollout: Rollout) -> UpdateInfo:
+        """Improves policy and critic on a rollout; adds one to the policy's version.
+
+        A rollout with NaN or infinite observations, rewards or log-probabilities is refused: no
+        variable changes but the version, and the status says why.
+
+        Args:
+            rollout: of T steps and B environments; the first one fixes the compiled shapes.
+
+        Returns:
+            An `UpdateInfo` of NumPy scalars.
+        """
+        self._build(rollout)
+        dtype = self.policy.compute_dtype
+        rollout = Rollout(
+            observations=tf.nest.map_structure(tf.convert_to_tensor, rollout.observations),
+            actions=tf.convert_to_tensor(rollout.actions),
+            behaviour_log_probs=tf.cast(rollout.behaviour_log_probs, dtype),
+            rewards=tf.cast(rollout.rewards, dtype),
+            terminated=tf.convert_to_tensor(rollout.terminated),
+            truncated=tf.convert_to_tensor(rollout.truncated),
+            mask=tf.convert_to_tensor(rollout.mask),
+            policy_version=tf.cast(rollout.policy_version, tf.int64),
+        )
+        max_kl = self.optimizer.constraint.max_kl_at(self.policy_version)
+        info = self._compiled_update(
+            rollout, tf.cast(max_kl, dtype), tf.constant(self.correction), self.seed
+        )
+        self.policy_version.assign_add(1)
+        return tf.nest.map_structure(lambda scalar: scalar.numpy(), info)
+
+    def checkpointables(self) -> dict[str, Any]:
+        """Everything that an update reads and writes, by name, for a checkpoint."""
+        self.value_regression.build(self.value_function)
+        parts = {
+            "policy": self.policy,
+            "policy_version": self.policy_version,
+            "value_function": self.value_function,
+            "value_optimizer": self.value_regression.optimizer,
+        }
+        scaling = self.advantage.return_scaling
+        if scaling is not None:
+            parts |= {
+                "return_scaling_count": scaling.count,
+                "return_scaling_mean": scaling.mean,
+                "return_scaling_variance": scaling.variance,
+                "return_scaling_discounted_return": scaling.discounted_return,
+            }
+        return parts
+
+    def _build(self, rollout: Rollout) -> None:
+        for model in (self.policy, self.value_function):
+            if not model.built or not model.variables:
+                model(tf.nest.map_structure(lambda rows: rows[0, :1], rollout.observations))
+        self.value_regression.build(self.value_function)
+
+    def _update(self, rollout: Rollout, max_kl: Any, correction: Any, seed: Any) -> UpdateInfo:
+        values = self._values(rollout)
+        behaviour = self._behaviour(rollout, max_kl, correction)
+        estimate = self.advantage(rollout, values, behaviour.target_log_probs)
+        importance = self.advantage.importance_weights(rollout, behaviour.target_log_probs)
+        batch = Batch(
+            observations=_flat_rows(_without_last(rollout.observations)),
+            actions=_flat_rows(rollout.actions),
+            advantages=_flat_rows(estimate.advantages),
+            behaviour_log_probs=_flat_rows(rollout.behaviour_log_probs),
+            weights=_flat_rows(behaviour.weights),
+            importance_weights=_flat_rows(importance),
+        )
+        new_policy, info = self.optimizer.propose(self.policy, batch, behaviour.max_kl)
+        scaling = self.advantage.return_scaling
+        targets = _flat_rows(estimate.value_targets)
+        new_values, new_slots, loss = self.value_regression.propose(
+            self.value_function,
+            batch.observations,
+            targets,
+            batch.weights,
+            tf.ones([], targets.dtype) if scaling is None else tf.cast(scaling.scale, targets.dtype),
+            tf.cast(self.policy_version, tf.int32) * 7919 + seed,
+        )
+        usable = _is_finite(rollout)
+        self._assign(usable, new_policy, new_values, new_slots)
+        self._update_statistics(usable, rollout)
+        values = _flat_rows(values[:-1])
+        return _refuse_unless(usable, info)._replace(
+            value_loss=loss,
+            explained_variance=_explained_variance(targets, values, batch.weights),
+            **behaviour.info,
+        )
+
+    def _values(self, rollout: Rollout) -> Any:
+        state = functional.state(self.value_function)
+        parameters = functional.parameters(self.value_function)
+        values = chunked_map(
+            lambda rows: functional.apply(self.value_function, parameters, rows, state),
+            _flat_rows(rollout.observations),
+            self.optimizer.chunk_rows,
+        )
+        steps, envs = rollout.rewards.shape
+        return tf.reshape(values, [steps + 1, envs])
+
+    def _behaviour(self, rollout: Rollout, max_kl: Any, correction: Any) -> _Behaviour:
+        lag = self.policy_version - rollout.policy_version
+        kept = rollout.mask & (lag <= self.max_lag)
+        weights = tf.cast(kept, rollout.rewards.dtype)
+        behaviour_log_probs = rollout.behaviour_log_probs
+        # The same action may get another last bit from another program, so rows of the current
+        # version take the log-probability that was stored: their ratio is 1, exactly.
+        recomputed = tf.cond(
+            tf.reduce_any(lag != 0),
+            lambda: self._log_probs(rollout),
+            lambda: behaviour_log_probs,
+        )
+        target = tf.where(lag == 0, behaviour_log_probs, recomputed)
+        ratio = staleness.importance_ratio(target, behaviour_log_probs)
+        travelled = staleness.behaviour_kl(target, behaviour_log_probs, weights)
+        total = tf.reduce_sum(weights)
+        info = {
+            "policy_lag": tf.math.divide_no_nan(
+                tf.reduce_sum(tf.where(kept, tf.cast(lag, weights.dtype), 0)), total
+            ),
+            "effective_sample_size": staleness.effective_sample_size(ratio, weights),
+            "behaviour_kl": travelled,
+            "dropped_rows": tf.reduce_sum(tf.cast(rollout.mask & ~kept, tf.int64)),
+        }
+        distance = tf.where(correction, travelled, 0)
+        return _Behaviour(
+            target_log_probs=tf.where(correction, target, behaviour_log_probs),
+            weights=weights,
+            info=info,
+            max_kl=staleness.effective_max_kl(max_kl, distance),
+        )
+
+    def _log_probs(self, rollout: Rollout) -> Any:
+        state = functional.state(self.policy)
+        parameters = functional.parameters(self.policy)
+
+        def evaluate(rows: tuple[Any, Any]) -> Any:
+            distribution = functional.apply(self.policy, parameters, rows[0], state)
+            validate_distribution(distribution, rows[1].shape[0])
+            return distribution.log_prob(rows[1])
+
+        rows = (_flat_rows(_without_last(rollout.observations)), _flat_rows(rollout.actions))
+        log_probs = chunked_map(evaluate, rows, self.optimizer.chunk_rows)
+        return tf.reshape(log_probs, rollout.rewards.shape)
+
+    def _assign(self, usable: Any, policy: Any, values: Any, slots: Any) -> None:
+        variables = [
+            *self.policy.trainable_variables,
+            *self.value_function.trainable_variables,
+            *self.value_regression.optimizer.variables,
+        ]
+        fitted = tf.reduce_all([tf.reduce_all(tf.math.is_finite(value)) for value in values])
+        critic = usable & fitted
+        conditions = [usable] * len(policy) + [critic] * (len(values) + len(slots))
+        for variable, value, condition in zip(
+            variables, [*policy, *values, *slots], conditions, strict=True
+        ):
+            variable.assign(tf.where(condition, value, variable))
+
+    def _update_statistics(self, usable: Any, rollout: Rollout) -> None:
+        weights = tf.cast(rollout.mask & usable, rollout.rewards.dtype)
+        observations = _flat_rows(_without_last(rollout.observations))
+        for model in (self.policy, self.value_function):
+            if hasattr(model, "update_statistics"):
+                model.update_statistics(observations, _flat_rows(weights))
+        scaling = self.advantage.return_scaling
+        if scaling is not None:
+            scaling.update(rollout._replace(mask=rollout.mask & usable))
+            if hasattr(self.value_function, "set_output_scale"):
+                self.value_function.set_output_scale(scaling.scale)
+
+
+def _flat_rows(nest: Any) -> Any:
+    """[T, B, …] to [T·B, …], for every tensor of a nest."""
+    return tf.nest.map_structure(
+        lambda tensor: tf.reshape(tensor, [-1, *tensor.shape[2:]]), nest
+    )
+
+
+def _without_last(observations: Any) -> Any:
+    return tf.nest.map_structure(lambda tensor: tensor[:-1], observations)
+
+
+def _is_finite(rollout: Rollout) -> Any:
+    """Whether all numbers of the rows that count, and of all observations, are finite."""
+    floats = [
+        tensor for tensor in tf.nest.flatten(rollout.observations) if tensor.dtype.is_floating
+    ]
+    floats += [
+        tf.where(rollout.mask, rows, 0) for rows in (rollout.rewards, rollout.behaviour_log_probs)
+    ]
+    return tf.reduce_all([tf.reduce_all(tf.math.is_finite(tensor)) for tensor in floats])
+
+
+def _refuse_unless(usable: Any, info: UpdateInfo) -> UpdateInfo:
+    return info._replace(
+        accepted=info.accepted & usable,
+        kl=tf.where(usable, info.kl, 0),
+        step_size=tf.where(usable, info.step_size, 0),
+        surrogate_after=tf.where(usable, info.surrogate_after, info.surrogate_before),
+        status=tf.where(usable, info.status, StepStatus.NON_FINITE_ROLLOUT.value),
+    )
+
+
+def _explained_variance(targets: Any, values: Any, weights: Any) -> Any:
+    """1 − Var(targets − values)/Var(targets) over rows that count; 0 where targets never vary."""
+    total = tf.reduce_sum(weights)
+
+    def variance(rows: Any) -> Any:
+        rows = tf.where(weights > 0, rows, 0)
+        mean = tf.math.divide_no_nan(tf.reduce_sum(weights * rows), total)
+        return tf.math.divide_no_nan(tf.reduce_sum(weights * (rows - mean) ** 2), total)
+
+    spread = variance(targets)
+    explained = 1 - tf.math.divide_no_nan(variance(targets - values), spread)
+    return tf.where(spread > 0, explained, 0)
