@@ -1,0 +1,1 @@
+"""Samplers: from a vector environment and a policy to rollouts."""

@@ -1,0 +1,121 @@
+"""Vector environments of every make, behind the few calls that samplers need."""
+
+from __future__ import annotations
+
+import signal
+from typing import Any
+
+import gymnasium as gym
+
+_NEXT_STEP = gym.vector.AutoresetMode.NEXT_STEP
+
+
+def validate_vector_env(env: Any) -> None:
+    """Checks that a sampler can step `env`.
+
+    Raises:
+        TypeError: for anything but a `gymnasium.vector.VectorEnv`.
+        ValueError: for another autoreset mode than NEXT_STEP, or an environment that answers for
+            fewer environments than it has.
+    """
+    if not isinstance(env, gym.vector.VectorEnv):
+        raise TypeError(
+            f"env must be a gymnasium.vector.VectorEnv, got {type(env).__name__}; make one with "
+            "gymnasium.make_vec(id, num_envs=16)."
+        )
+    mode = autoreset_mode(env)
+    if mode is not _NEXT_STEP:
+        raise ValueError(
+            f"the vector env's autoreset mode must be NEXT_STEP, got {getattr(mode, 'name', mode)};"
+            ' set it with gymnasium.make_vec(id, num_envs, vector_kwargs={"autoreset_mode": '
+            "gymnasium.vector.AutoresetMode.NEXT_STEP}), or as the argument autoreset_mode of an "
+            "environment's own vector form."
+        )
+    batch_size = _batch_size(env)
+    if batch_size != env.num_envs:
+        raise ValueError(
+            f"the vector env answers for {batch_size} of its {env.num_envs} environments at a time;"
+            " make it with batch_size equal to num_envs."
+        )
+
+
+def autoreset_mode(env: Any) -> Any:
+    """The mode in which `env` starts its next episodes; None if it does not say."""
+    # The instance's own word first: some environments write their mode into the metadata
+    # dictionary that all vector environments of a process share.
+    mode = getattr(env.unwrapped, "autoreset_mode", None)
+    return env.metadata.get("autoreset_mode") if mode is None else mode
+
+
+def is_envpool(env: Any) -> bool:
+    """Whether EnvPool steps the environment, which is seeded when it is made and never again."""
+    return any(base.__module__.startswith("envpool.") for base in type(env.unwrapped).__mro__)
+
+
+def reset(env: Any, seed: int) -> Any:
+    """Starts an episode in every environment; environment i is seeded with `seed + i`.
+
+    EnvPool keeps the random state that its own seed started. Returns the observations.
+    """
+    observations, _ = env.reset() if is_envpool(env) else env.reset(seed=seed)
+    return observations
+
+
+def step(env: Any, actions: Any) -> tuple[Any, Any, Any, Any]:
+    """One step of every environment: observations, rewards, terminated, truncated.
+
+    Raises:
+        RuntimeError: if worker processes of an AsyncVectorEnv are gone, saying which and how.
+    """
+    try:
+        return env.step(actions)[:4]
+    except (BrokenPipeError, ConnectionResetError, EOFError) as error:
+        if not _processes(env):
+            raise
+        raise RuntimeError(_dead_workers_message(env)) from error
+
+
+def close(env: Any) -> None:
+    """Closes `env` and all its worker processes, those beside a dead one included."""
+    if _exit_codes(env):
+        env.close(terminate=True)
+    else:
+        env.close()
+
+
+def _batch_size(env: Any) -> int:
+    unwrapped = env.unwrapped
+    if is_envpool(env):
+        return int(unwrapped.config["batch_size"])
+    return int(getattr(unwrapped, "batch_size", env.num_envs))
+
+
+def _processes(env: Any) -> list[Any]:
+    return getattr(env.unwrapped, "processes", [])
+
+
+def _exit_codes(env: Any) -> dict[int, int]:
+    """Exit codes of the workers that have ended, by their number."""
+    return {
+        index: process.exitcode
+        for index, process in enumerate(_processes(env))
+        if process.exitcode is not None
+    }
+
+
+def _dead_workers_message(env: Any) -> str:
+    for process in _processes(env):
+        process.join(timeout=0.1)
+    spec = env.unwrapped.spec
+    name = spec.id if spec is not None else type(env.unwrapped).__name__
+    deaths = [f"environment {index} ({_how(code)})" for index, code in _exit_codes(env).items()]
+    return (
+        f"worker processes of {name} are gone: {', '.join(deaths) or 'for no known reason'}. "
+        "Rewards and observations of the running episodes are lost; make the vector env anew."
+    )
+
+
+def _how(exit_code: int) -> str:
+    return (
+        f"signal {signal.Signals(-exit_code).name}" if exit_code < 0 else f"exit code {exit_code}"
+    )
