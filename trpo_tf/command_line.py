@@ -1,0 +1,128 @@
+"""What the command lines share: flags are read, errors become one line, Ctrl-C ends quietly."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from absl import flags
+
+from trpo_tf import startup
+from trpo_tf.errors import TrainingStopped
+
+_FAILURE = 1
+_MISUSE = 2
+_INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+
+_EXPECTED_ERRORS = (ValueError, TypeError, OSError, ImportError, TrainingStopped)
+
+
+def run(
+    main: Callable[[Any], None],
+    flag_values: flags.FlagValues,
+    argv: Sequence[str] | None = None,
+) -> int:
+    """Reads the flags, runs `main` and turns what goes wrong into one line on standard error.
+
+    A command line keeps its flags in a `FlagValues` of its own, so that two of them can be
+    imported into one process. `--help` prints the flags. Exit statuses: 0, 1 for an error that
+    the line explains, 2 for flags that cannot be read, 130 after Ctrl-C. With the environment
+    variable `TRPO_TF_VERBOSE=1` the traceback of an error is printed before its line.
+
+    Args:
+        main: called with the flag values once they are read; its module's docstring is the help.
+        flag_values: where the flags were defined.
+        argv: program name and arguments; None: `sys.argv`.
+
+    Returns:
+        The exit status.
+
+    >>> values = flags.FlagValues()
+    >>> _ = flags.DEFINE_integer("episodes", 20, "How many.", flag_values=values)
+    >>> run(lambda values: print(values.episodes), values, ["evaluate", "--episodes=3"])
+    3
+    0
+    """
+    try:
+        if not _read_flags(main, flag_values, sys.argv if argv is None else argv):
+            return 0
+    except flags.Error as error:
+        return _report(f"error: {_flag_message(error, flag_values)}", _MISUSE)
+    try:
+        main(flag_values)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        return _report("interrupted", _INTERRUPTED)
+    except _EXPECTED_ERRORS as error:
+        if startup.is_verbose():
+            traceback.print_exc()
+        return _report(f"error: {_one_line(error)}", _FAILURE)
+    return 0
+
+
+def required(flag_values: flags.FlagValues, name: str, example: str) -> Any:
+    """The value of a flag that has no default.
+
+    Raises:
+        ValueError: if the flag was not given.
+
+    >>> values = flags.FlagValues()
+    >>> _ = flags.DEFINE_string("env", None, "Gymnasium id.", flag_values=values)
+    >>> _ = values(["evaluate"])
+    >>> required(values, "env", "Walker2d")
+    Traceback (most recent call last):
+    ValueError: --env is required, for example --env=Walker2d.
+    """
+    value = flag_values[name].value
+    if value is None:
+        raise ValueError(f"--{name} is required, for example --{name}={example}.")
+    return value
+
+
+def help_text(description: str, flag_values: flags.FlagValues) -> str:
+    """A command's description and its flags, each with its default."""
+    lines = [description.strip(), "", "Flags:"]
+    for name in flag_values:
+        flag = flag_values[name]
+        if name != flag.name or name == "help":
+            continue
+        default = f" (default {flag.default_as_str.strip(chr(39))})" if flag.default_as_str else ""
+        lines.append(f"  --{name}{default}\n      {flag.help}")
+    return "\n".join(lines)
+
+
+def _read_flags(
+    main: Callable[[Any], None], flag_values: flags.FlagValues, argv: Sequence[str]
+) -> bool:
+    """Whether there is anything left to do."""
+    if any(argument in ("--help", "-help", "-h", "--helpfull", "--helpshort") for argument in argv):
+        description = sys.modules[main.__module__].__doc__ or ""
+        print(help_text(description, flag_values))
+        return False
+    rest = flag_values(list(argv))[1:]
+    if rest:
+        raise flags.Error(f"unexpected argument {rest[0]!r}; settings are given as --name=value.")
+    return True
+
+
+def _flag_message(error: flags.Error, flag_values: flags.FlagValues) -> str:
+    if not isinstance(error, flags.UnrecognizedFlagError):
+        return _one_line(error)
+    near = difflib.get_close_matches(error.flagname, list(flag_values), n=1, cutoff=0.5)
+    hint = f" Did you mean --{near[0]}?" if near else ""
+    return f"there is no flag --{error.flagname}.{hint} --help lists all flags."
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _report(line: str, status: int) -> int:
+    with contextlib.suppress(OSError):  # A reader that has gone away (`| head`) is no second error.
+        sys.stdout.flush()
+    print(line, file=sys.stderr)
+    return status
