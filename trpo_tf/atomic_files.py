@@ -28,14 +28,14 @@ def atomic_directory(final_path: str | os.PathLike[str]) -> Iterator[Path]:
     appears at the final path.
 
     Args:
-      final_path: where the directory shall appear; nothing may be there yet.
+        final_path: where the directory shall appear; nothing may be there yet.
 
     Yields:
-      The temporary directory, on the same file system.
+        The temporary directory, on the same file system.
 
     Raises:
-      FileExistsError: something is at the final path, before or after the body.
-      OSError: the directory cannot be written; names the path.
+        FileExistsError: something is at the final path, before or after the body.
+        OSError: the directory cannot be written; names the path.
 
     >>> import pathlib, tempfile
     >>> place = pathlib.Path(tempfile.mkdtemp()) / "whole"
@@ -67,11 +67,11 @@ def atomic_write_text(path: str | os.PathLike[str], text: str) -> None:
     r"""Replaces (or makes) a UTF-8 text file in one step: readers see the old text or the new.
 
     Args:
-      path: the file; its directory must exist.
-      text: the whole new content.
+        path: the file; its directory must exist.
+        text: the whole new content.
 
     Raises:
-      OSError: the file cannot be written; names the path. The old file is then untouched.
+        OSError: the file cannot be written; names the path. The old file is then untouched.
 
     >>> import pathlib, tempfile
     >>> path = pathlib.Path(tempfile.mkdtemp()) / "note.txt"
@@ -103,10 +103,10 @@ def remove_directory(path: str | os.PathLike[str]) -> None:
     """Removes a directory so that nobody ever sees half of it: renamed first, deleted after.
 
     Args:
-      path: the directory; a link to one is removed as a link.
+        path: the directory; a link to one is removed as a link.
 
     Raises:
-      OSError: it cannot be renamed or deleted.
+        OSError: it cannot be renamed or deleted.
     """
     doomed = _temporary_name(Path(path))
     os.rename(path, doomed)
@@ -120,13 +120,13 @@ def remove_stale_temporaries(directory: str | os.PathLike[str]) -> list[str]:
     """Removes what killed writers left in a directory, and nothing that is still being written.
 
     Args:
-      directory: where `atomic_directory`, `atomic_write_text` or `remove_directory` worked.
+        directory: where `atomic_directory`, `atomic_write_text` or `remove_directory` worked.
 
     Returns:
-      The names that were removed.
+        The names that were removed.
 
     Raises:
-      OSError: a leftover cannot be removed.
+        OSError: a leftover cannot be removed.
     """
     removed = []
     for entry in sorted(os.scandir(directory), key=lambda found: found.name):
@@ -139,8 +139,8 @@ def make_directories(path: str | os.PathLike[str]) -> None:
     """Makes a directory and its missing parents, and brings their names to the disk.
 
     Raises:
-      NotADirectoryError: something that is no directory is in the way; names it.
-      OSError: it cannot be made.
+        NotADirectoryError: something that is no directory is in the way; names it.
+        OSError: it cannot be made.
     """
     missing = Path(path)
     made = []
