@@ -172,7 +172,7 @@ def _configured_backend() -> tuple[str, str]:
     from_environment = os.environ.get("KERAS_BACKEND")
     if from_environment:
         return from_environment, "the environment variable KERAS_BACKEND"
-    path = _keras_directory() / "keras.json"
+    path = _keras_settings()
     try:
         settings = json.loads(path.read_text())
     except (OSError, ValueError):
@@ -180,9 +180,9 @@ def _configured_backend() -> tuple[str, str]:
     return settings.get("backend", "tensorflow"), str(path)
 
 
-def _keras_directory() -> Path:
+def _keras_settings() -> Path:
     if "KERAS_HOME" in os.environ:
-        return Path(os.environ["KERAS_HOME"]).expanduser()
+        return Path(os.environ["KERAS_HOME"]).expanduser() / "keras.json"
     home = Path("~").expanduser()
     # Keras' own fallback, repeated here, where it is only read.
-    return (home if os.access(home, os.W_OK) else Path("/tmp")) / ".keras"  # noqa: S108
+    return (home if os.access(home, os.W_OK) else Path("/tmp")) / ".keras/keras.json"  # noqa: S108
