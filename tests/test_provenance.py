@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+
+import pytest
+import tensorflow as tf
+
+from trpo_tf import provenance
+
+
+def test_session_is_plain_and_complete():
+    session = provenance.describe_session(["train", "--env=CartPole"])
+    assert json.loads(json.dumps(session)) == session
+    assert session["versions"]["tensorflow"] == tf.__version__
+    assert session["cpus"] >= 1
+    assert session["processor"]
+    assert session["started"].endswith("+00:00")
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
+def test_git_revision(tmp_path):
+    def git(*arguments: str) -> str:
+        identity = ["-c", "user.name=n", "-c", "user.email=e@example.org"]
+        command = ["git", *identity, "-C", str(tmp_path), *arguments]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+    assert provenance.git_revision(tmp_path) is None
+    git("init", "-q")
+    assert provenance.git_revision(tmp_path) is None
+    (tmp_path / "source.py").write_text("1\n")
+    git("add", "source.py")
+    git("commit", "-q", "-m", "first")
+    revision = git("rev-parse", "HEAD")
+    (tmp_path / "untracked").write_text("x")
+    assert provenance.git_revision(tmp_path) == revision
+    (tmp_path / "source.py").write_text("2\n")
+    assert provenance.git_revision(tmp_path) == f"{revision}-dirty"
+    (tmp_path / "inner").mkdir()
+    assert provenance.git_revision(tmp_path / "inner") is None
+
+
+def test_without_git(tmp_path, monkeypatch):
+    (tmp_path / ".git").mkdir()
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    assert provenance.git_revision(tmp_path) is None
