@@ -78,9 +78,11 @@ def _check_numbers(name: str, space: gym.Space, array: np.ndarray, converted: np
         )
     if isinstance(space, (gym.spaces.Discrete, gym.spaces.MultiDiscrete)):
         counts = space.n if isinstance(space, gym.spaces.Discrete) else space.nvec
-        last = space.start + counts - 1
-        if np.any(converted < space.start) or np.any(converted > last):
+        # In the space's own dtype start + count may wrap around.
+        first = np.asarray(space.start, np.int64)
+        last = first + np.asarray(counts, np.int64) - 1
+        if np.any(converted < first) or np.any(converted > last):
             raise ValueError(
-                f"{name} must lie between {space.start} and {last}, got numbers from "
+                f"{name} must lie between {first} and {last}, got numbers from "
                 f"{converted.min()} to {converted.max()}."
             )

@@ -47,7 +47,8 @@ def sample_rows(distribution: Any, seeds: tf.Tensor) -> tf.Tensor:
     def draw(row: tuple[list[tf.Tensor], tf.Tensor]) -> tf.Tensor:
         parameters, seed = row
         kept = {i: value[tf.newaxis] for i, value in zip(batched, parameters, strict=True)}
-        return _rebuild(distribution, leaves, kept).sample(seed=seed)[0]
+        sample = _rebuild(distribution, leaves, kept).sample(seed=seed)
+        return tf.ensure_shape(sample, [1, *distribution.event_shape])[0]
 
     rows = [tf.convert_to_tensor(leaves[i]) for i in batched]
     spec = tf.TensorSpec(distribution.event_shape, distribution.dtype)
