@@ -74,4 +74,4 @@ def _split(rows: Any, num_rows: int, chunk_rows: int) -> tuple[Any, int]:
 
 
 def _take(chunked: Any, index: Any) -> Any:
-    return tf.nest.map_structure(lambda tensor: tensor[index], chunked)
+    return tf.nest.map_structure(lambda tensor: tf.gather(tensor, index), chunked)

@@ -24,4 +24,6 @@ class Execution(enum.Enum):
         """Returns `function` wrapped for this way of running."""
         if self is Execution.EAGER:
             return function
-        return tf.function(function, jit_compile=True if self is Execution.XLA else None)
+        # Without AutoGraph: loops are written as loops of TensorFlow, and tracing is faster.
+        jit_compile = True if self is Execution.XLA else None
+        return tf.function(function, jit_compile=jit_compile, autograph=False)

@@ -232,10 +232,11 @@ class _Passes:
         self.distribution_fn = distribution_fn
         self.chunk_rows = chunk_rows
         # Rows that do not count may hold anything, so a row that counts stands in for them: a zero
-        # weight alone would not stop a NaN.
+        # weight alone would not stop a NaN. (Gathered, not sliced: XLA compiles a slice anew for
+        # each beginning.)
         stand_in = tf.argmax(batch.weights)
         self.filler = tf.nest.map_structure(
-            lambda rows: rows[stand_in], (batch.observations, batch.actions)
+            lambda rows: tf.gather(rows, stand_in), (batch.observations, batch.actions)
         )
         self.rows = _Rows(
             batch.observations, batch.actions, tf.zeros_like(batch.weights), batch.weights

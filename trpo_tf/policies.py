@@ -155,9 +155,7 @@ def validate_distribution(distribution: Any, num_rows: int) -> None:
             f"[{num_rows}], got {distribution.batch_shape.as_list()}; wrap action dimensions in "
             "tfd.Independent(distribution, reinterpreted_batch_ndims=1)."
         )
-    if tf.is_tensor(distribution) is False and not isinstance(
-        distribution, tf.__internal__.CompositeTensor
-    ):
+    if tf.nest.flatten(distribution, expand_composites=True)[0] is distribution:
         raise TypeError(
             f"{name} is no composite tensor, so the Fisher product cannot take it apart; use a "
             "distribution of tfp.distributions or derive from tfp.experimental.AutoCompositeTensor."

@@ -18,6 +18,10 @@ from trpo_tf.types import Batch, Rollout, StepStatus, UpdateInfo
 from trpo_tf.value_regression import ValueRegression
 
 
+# Far apart, so that neighbouring seeds of runs do not share orders of minibatches.
+_SEED_STRIDE = 7919
+
+
 class _Behaviour(NamedTuple):
     """How the policy that drew the rows relates to π_old; rows [T, B]."""
 
@@ -151,16 +155,18 @@ class TRPO:
         new_policy, info = self.optimizer.propose(self.policy, batch, behaviour.max_kl)
         scaling = self.advantage.return_scaling
         targets = _flat_rows(estimate.value_targets)
-        new_values, new_slots, loss = self.value_regression.propose(
+        usable = _is_finite(rollout)
+        loss = self.value_regression.fit_inside(
             self.value_function,
             batch.observations,
             targets,
             batch.weights,
             tf.ones([], targets.dtype) if scaling is None else tf.cast(scaling.scale, targets.dtype),
-            tf.cast(self.policy_version, tf.int32) * 7919 + seed,
+            tf.cast(self.policy_version, tf.int32) * _SEED_STRIDE + seed,
+            usable,
         )
-        usable = _is_finite(rollout)
-        self._assign(usable, new_policy, new_values, new_slots)
+        for variable, value in zip(self.policy.trainable_variables, new_policy, strict=True):
+            variable.assign(tf.where(usable, value, variable.value))
         self._update_statistics(usable, rollout)
         values = _flat_rows(values[:-1])
         return _refuse_unless(usable, info)._replace(
@@ -224,20 +230,6 @@ class TRPO:
         rows = (_flat_rows(_without_last(rollout.observations)), _flat_rows(rollout.actions))
         log_probs = chunked_map(evaluate, rows, self.optimizer.chunk_rows)
         return tf.reshape(log_probs, rollout.rewards.shape)
-
-    def _assign(self, usable: Any, policy: Any, values: Any, slots: Any) -> None:
-        variables = [
-            *self.policy.trainable_variables,
-            *self.value_function.trainable_variables,
-            *self.value_regression.optimizer.variables,
-        ]
-        fitted = tf.reduce_all([tf.reduce_all(tf.math.is_finite(value)) for value in values])
-        critic = usable & fitted
-        conditions = [usable] * len(policy) + [critic] * (len(values) + len(slots))
-        for variable, value, condition in zip(
-            variables, [*policy, *values, *slots], conditions, strict=True
-        ):
-            variable.assign(tf.where(condition, value, variable))
 
     def _update_statistics(self, usable: Any, rollout: Rollout) -> None:
         weights = tf.cast(rollout.mask & usable, rollout.rewards.dtype)

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from trpo_tf import functional, random
+from trpo_tf import random
 from trpo_tf.chunks import chunked_sum
 from trpo_tf.execution import Execution
 
@@ -47,7 +47,7 @@ class ValueRegression:
         self.epochs = epochs
         self.minibatch_size = minibatch_size
         self.chunk_rows = chunk_rows
-        self._compiled_fit = execution.compile(self._fit)
+        self._compiled_fit = execution.compile(self.fit_inside)
 
     def build(self, value_function: keras.Model) -> None:
         """Creates the optimizer's slots for a critic; once, before the first fit."""
@@ -85,18 +85,7 @@ class ValueRegression:
         seed = tf.cast(seed, tf.int32)
         return self._compiled_fit(value_function, observations, targets, weights, scale, seed)
 
-    def _fit(self, value_function: Any, *arguments: Any) -> Any:
-        values, slots, loss = self.propose(value_function, *arguments)
-        self.assign(value_function, values, slots)
-        return loss
-
-    def assign(self, value_function: keras.Model, values: list[Any], slots: list[Any]) -> None:
-        """Writes what `propose` returned into the critic's variables and the optimizer's."""
-        functional.assign(value_function, values)
-        for variable, value in zip(self.optimizer.variables, slots, strict=True):
-            variable.assign(value)
-
-    def propose(
+    def fit_inside(
         self,
         value_function: keras.Model,
         observations: Any,
@@ -104,85 +93,84 @@ class ValueRegression:
         weights: Any,
         scale: Any,
         seed: Any,
-    ) -> tuple[list[Any], list[Any], Any]:
-        """The fit without assigning it, for use inside a larger compiled function.
+        usable: Any = True,
+    ) -> Any:
+        """`fit` for use inside a larger compiled function; arguments as tensors of static shape.
 
-        Returns:
-            New values of the critic's trainable variables, of the optimizer's variables, and the
-            loss of the last epoch.
+        When `usable` is false or the fit ends in values that are not finite, the critic and the
+        optimizer are left exactly as they were.
         """
-        values = functional.parameters(value_function)
-        slots = [tf.convert_to_tensor(variable.value) for variable in self.optimizer.variables]
-        descend = _Descent(value_function, self.optimizer, scale, self.chunk_rows)
+        variables = [*value_function.trainable_variables, *self.optimizer.variables]
+        before = [tf.identity(variable.value) for variable in variables]
+        descent = _Descent(value_function, self.optimizer, scale, self.chunk_rows)
         rows = (observations, targets, weights)
         num_rows = targets.shape[0]
         size = num_rows if self.minibatch_size is None else min(self.minibatch_size, num_rows)
 
-        def epoch(number: Any, values: Any, slots: Any, _: Any) -> tuple[Any, ...]:
-            order = _order(num_rows, size, seed, number) if size < num_rows else None
-            values, slots, loss = _one_epoch(descend, rows, values, slots, order)
-            return number + 1, values, slots, loss
+        def epoch(number: Any, _: Any) -> tuple[Any, Any]:
+            if size == num_rows:
+                return number + 1, tf.math.divide_no_nan(*descent(rows))
+            order = _order(num_rows, size, seed, number)
+            return number + 1, _minibatches(descent, rows, order)
 
-        _, values, slots, loss = tf.while_loop(
-            lambda number, *_: number < self.epochs,
+        _, loss = tf.while_loop(
+            lambda number, _: number < self.epochs,
             epoch,
-            (tf.constant(0), values, slots, tf.zeros([], targets.dtype)),
+            (tf.constant(0), tf.zeros([], targets.dtype)),
         )
-        return values, slots, loss
+        fitted = [tf.identity(variable.value) for variable in value_function.trainable_variables]
+        finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(value)) for value in fitted])
+        for variable, value in zip(variables, before, strict=True):
+            variable.assign(tf.where(usable & finite, variable.value, value))
+        return loss
 
 
 class _Descent:
-    """One gradient step on some rows, as a function of variables' values."""
+    """One gradient step on some rows; assigns the model's and the optimizer's variables."""
 
     def __init__(self, model: Any, optimizer: Any, scale: Any, chunk_rows: int | None) -> None:
         self.model = model
         self.optimizer = optimizer
         self.scale = scale
         self.chunk_rows = chunk_rows
-        self.state = functional.state(model)
 
-    def __call__(self, values: Any, slots: Any, rows: Any) -> tuple[Any, Any, Any, Any]:
+    def __call__(self, rows: Any) -> tuple[Any, Any]:
+        """Sums over the rows: of squared errors before the step, and of weights."""
+        variables = [variable.value for variable in self.model.trainable_variables]
+
         def evaluate(rows: Any) -> tuple[Any, list[Any]]:
             observations, targets, weights = rows
-            with tf.GradientTape() as tape:
-                tape.watch(values)
-                outputs = functional.apply(self.model, values, observations, self.state)
-                errors = (outputs - targets) / self.scale
+            with tf.GradientTape(watch_accessed_variables=False) as tape:
+                tape.watch(variables)
+                errors = (self.model(observations) - targets) / self.scale
                 loss = tf.reduce_sum(tf.where(weights > 0, weights * errors**2, 0))
-            return loss, tape.gradient(loss, values)
+            return loss, tape.gradient(loss, variables, unconnected_gradients="zero")
 
         loss, gradients = chunked_sum(evaluate, rows, self.chunk_rows)
         total = tf.reduce_sum(rows[2])
         gradients = [tf.math.divide_no_nan(gradient, total) for gradient in gradients]
-        values, slots = self.optimizer.stateless_apply(slots, gradients, values)
-        return list(values), list(slots), loss, total
+        self.optimizer.apply(gradients, self.model.trainable_variables)
+        return loss, total
 
 
-def _one_epoch(
-    descend: _Descent, rows: Any, values: Any, slots: Any, order: Any
-) -> tuple[Any, Any, Any]:
-    if order is None:
-        values, slots, loss, total = descend(values, slots, rows)
-        return values, slots, tf.math.divide_no_nan(loss, total)
+def _minibatches(descent: _Descent, rows: Any, order: Any) -> Any:
     num_rows = rows[1].shape[0]
 
-    def step(number: Any, values: Any, slots: Any, loss: Any, total: Any) -> tuple[Any, ...]:
-        indices = order[number]
-        part = tf.nest.map_structure(
+    def step(number: Any, loss: Any, total: Any) -> tuple[Any, Any, Any]:
+        indices = tf.gather(order, number)
+        observations, targets, weights = tf.nest.map_structure(
             lambda tensor: tf.gather(tensor, tf.minimum(indices, num_rows - 1)), rows
         )
         # Numbers past the last row fill up the last minibatch; they weigh nothing.
-        part = (part[0], part[1], tf.where(indices < num_rows, part[2], 0))
-        values, slots, added_loss, added_total = descend(values, slots, part)
-        return number + 1, values, slots, loss + added_loss, total + added_total
+        weights = tf.where(indices < num_rows, weights, 0)
+        added_loss, added_total = descent((observations, targets, weights))
+        return number + 1, loss + added_loss, total + added_total
 
     zero = tf.zeros([], rows[1].dtype)
-    _, values, slots, loss, total = tf.while_loop(
-        lambda number, *_: number < order.shape[0],
-        step,
-        (tf.constant(0), values, slots, zero, zero),
+    _, loss, total = tf.while_loop(
+        lambda number, *_: number < order.shape[0], step, (tf.constant(0), zero, zero)
     )
-    return values, slots, tf.math.divide_no_nan(loss, total)
+    return tf.math.divide_no_nan(loss, total)
 
 
 def _order(num_rows: int, size: int, seed: Any, epoch: Any) -> Any:
