@@ -49,9 +49,9 @@ def _box_actions(space: gym.spaces.Box, actions: tf.Tensor, rescale_actions: boo
     if rescale_actions:
         bounded = np.isfinite(low) & np.isfinite(high)
         # Halves first: the width of a box can overflow.
-        middle = np.where(bounded, low / 2 + high / 2, 0).astype(dtype)
-        half_width = np.where(bounded, high / 2 - low / 2, 1).astype(dtype)
-        actions = middle + actions * half_width
+        half_low, half_high = np.where(bounded, low, -1) / 2, np.where(bounded, high, 1) / 2
+        middle, half_width = half_low + half_high, half_high - half_low
+        actions = middle.astype(dtype) + actions * half_width.astype(dtype)
     if np.any(np.isfinite(low)):
         actions = tf.maximum(actions, low)
     if np.any(np.isfinite(high)):
@@ -61,6 +61,7 @@ def _box_actions(space: gym.spaces.Box, actions: tf.Tensor, rescale_actions: boo
 
 def _rounded(bounds: np.ndarray, dtype: Any, towards: float) -> np.ndarray:
     """Bounds in another dtype, the nearest that do not lie outside the given ones."""
-    nearest = bounds.astype(dtype)
+    with np.errstate(over="ignore"):
+        nearest = bounds.astype(dtype)
     outside = nearest < bounds if towards > 0 else nearest > bounds
     return np.where(outside, np.nextafter(nearest, dtype(towards)), nearest)
