@@ -37,7 +37,7 @@ _ENV_KWARGS = described(
     'For example {"frame_skip": 4}.',
 )
 _HIDDEN_SIZES = described(
-    "Units of the hidden layers of policy and value function.",
+    "Units of the hidden layers of policy and value function (images have convolutions instead).",
     lambda value: all(units >= 1 for units in value),
     "a list of layer sizes >= 1",
     "Typical values are 64,64 and 256,256.",

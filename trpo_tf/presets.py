@@ -152,13 +152,8 @@ _KNOWN = (
         "ALE/*",
         {
             "total_steps": 10_000_000,
-            "num_envs": 16,
-            "num_steps": 128,
-            "discount": 0.99,
             "max_kl": 0.005,
             "damping": 1e-3,
-            "activation": "relu",
-            "hidden_sizes": (512,),
             "value_epochs": 4,
             "value_minibatch_size": 256,
             "value_learning_rate": 3e-4,

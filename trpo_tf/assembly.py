@@ -1,0 +1,170 @@
+"""From a configuration to the parts that train: the one place that knows them all."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import gymnasium as gym
+import keras
+
+from trpo_tf.advantage import Advantage
+from trpo_tf.config import TRPOConfig
+from trpo_tf.execution import Execution
+from trpo_tf.kl_constraint import KLConstraint
+from trpo_tf.line_search import Backtracking, FillTrustRegion
+from trpo_tf.natural_gradient import NaturalGradientOptimizer
+from trpo_tf.policies import make_policy
+from trpo_tf.preconditioner import DiagonalPreconditioner
+from trpo_tf.return_scaling import ReturnScaling
+from trpo_tf.samplers import Sampler
+from trpo_tf.trpo import TRPO
+from trpo_tf.value_function import make_value_function
+from trpo_tf.value_regression import ValueRegression
+
+
+class Models(NamedTuple):
+    """The two networks of a run."""
+
+    policy: keras.Model
+    value_function: keras.Model
+
+
+class Components(NamedTuple):
+    """All that a run is made of."""
+
+    policy: keras.Model
+    value_function: keras.Model
+    sampler: Sampler
+    trpo: TRPO
+
+
+def make_models(
+    config: TRPOConfig, observation_space: gym.Space, action_space: gym.Space
+) -> Models:
+    """Makes the policy and the value function of a configuration, with its seed's weights.
+
+    Raises:
+        ValueError: for spaces that are not supported.
+
+    >>> config = TRPOConfig(env="CartPole-v1", hidden_sizes=(8,))
+    >>> spaces = gym.spaces.Box(-1, 1, (4,)), gym.spaces.Discrete(2)
+    >>> make_models(config, *spaces).policy.count_params()
+    67
+    """
+    policy = make_policy(
+        observation_space,
+        action_space,
+        hidden_sizes=config.hidden_sizes,
+        activation=config.activation,
+        initial_log_std=config.initial_log_std,
+        state_dependent_std=config.state_dependent_std,
+        normalize_observations=config.normalize_observations,
+        rescale_actions=config.rescale_actions,
+        seed=config.seed,
+    )
+    value_function = make_value_function(
+        observation_space,
+        hidden_sizes=config.hidden_sizes,
+        activation=config.activation,
+        normalize_observations=config.normalize_observations,
+        seed=config.seed,
+    )
+    return Models(policy, value_function)
+
+
+def make_trpo(config: TRPOConfig, models: Models) -> TRPO:
+    """Makes the algorithm of a configuration around two networks."""
+    return TRPO(
+        models.policy,
+        models.value_function,
+        make_advantage(config),
+        make_optimizer(config),
+        value_regression=make_value_regression(config),
+        correction=config.correction,
+        max_lag=config.max_lag,
+        execution=Execution(config.execution),
+        seed=config.seed,
+    )
+
+
+def make_advantage(config: TRPOConfig) -> Advantage:
+    """Makes the advantages of a configuration, with return scaling if it is on."""
+    scaling = ReturnScaling(config.discount, config.num_envs) if config.scale_returns else None
+    return Advantage(
+        discount=config.discount,
+        gae_lambda=config.gae_lambda,
+        normalize=config.normalize_advantages,
+        return_scaling=scaling,
+    )
+
+
+def make_optimizer(config: TRPOConfig) -> NaturalGradientOptimizer:
+    """Makes the policy's optimiser, with a linear schedule of max_kl if a last value is given."""
+    probes = config.preconditioner_probes
+    searches = {"fill": FillTrustRegion, "classic": Backtracking}
+    max_kl = _linear(config.max_kl, config.max_kl_final, config.num_updates)
+    return NaturalGradientOptimizer(
+        KLConstraint(max_kl=max_kl),
+        cg_steps=config.cg_steps,
+        damping=config.damping,
+        cg_tolerance=config.cg_tolerance,
+        fisher_fraction=config.fisher_fraction,
+        preconditioner=DiagonalPreconditioner(probes) if probes else None,
+        line_search=searches[config.line_search](),
+        chunk_rows=config.chunk_rows,
+        execution=Execution(config.execution),
+    )
+
+
+def make_value_regression(config: TRPOConfig) -> ValueRegression:
+    """Makes the critic's regression, with a linear schedule of its rate if a last one is given."""
+    minibatch_size = config.value_minibatch_size or config.batch_rows
+    steps_per_update = config.value_epochs * -(-config.batch_rows // minibatch_size)
+    learning_rate = _linear(
+        config.value_learning_rate,
+        config.value_learning_rate_final,
+        config.num_updates * steps_per_update,
+    )
+    return ValueRegression(
+        keras.optimizers.Adam(learning_rate),
+        epochs=config.value_epochs,
+        minibatch_size=config.value_minibatch_size or None,
+        chunk_rows=config.chunk_rows,
+        execution=Execution(config.execution),
+    )
+
+
+def assemble(config: TRPOConfig, env: gym.vector.VectorEnv) -> Components:
+    """Makes everything that trains in a vector environment.
+
+    Args:
+        config: of the run.
+        env: of config.num_envs environments.
+
+    Raises:
+        ValueError: the environment's spaces are not supported, its autoreset mode is another than
+            NEXT_STEP, or it has another number of environments.
+    """
+    if env.num_envs != config.num_envs:
+        raise ValueError(
+            f"The configuration is for num_envs {config.num_envs}, but the vector environment has "
+            f"{env.num_envs}. Make it with gymnasium.make_vec(id, num_envs={config.num_envs})."
+        )
+    models = make_models(config, env.single_observation_space, env.single_action_space)
+    sampler = Sampler(
+        env,
+        models.policy,
+        config.num_steps,
+        seed=config.seed,
+        execution=Execution(config.execution),
+    )
+    return Components(models.policy, models.value_function, sampler, make_trpo(config, models))
+
+
+def _linear(
+    first: float, last: float | None, steps: int
+) -> float | keras.optimizers.schedules.LearningRateSchedule:
+    """A straight line from first to last over so many steps, constant when last is None."""
+    if last is None:
+        return first
+    return keras.optimizers.schedules.PolynomialDecay(first, steps, end_learning_rate=last)
