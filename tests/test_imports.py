@@ -73,7 +73,7 @@ LADDER: tuple[tuple[str, tuple[tuple[str, ...], ...]], ...] = (
             ("samplers",),
         ),
     ),
-    ("2: the two optimisers", (("natural_gradient", "value_regression"),)),
+    ("2: the two optimisers", (("batch_passes",), ("natural_gradient", "value_regression"))),
     (
         "3: the algorithm as a composition; settings",
         (("config", "environments", "trpo"), ("presets",), ("assembly",)),

@@ -9,19 +9,19 @@ from trpo_tf.startup import start
 
 start()
 
-from trpo_tf.advantage import Advantage  # noqa: E402
-from trpo_tf.conjugate_gradient import conjugate_gradient  # noqa: E402
-from trpo_tf.execution import Execution  # noqa: E402
-from trpo_tf.kl_constraint import KLConstraint  # noqa: E402
-from trpo_tf.line_search import Backtracking, FillTrustRegion  # noqa: E402
-from trpo_tf.natural_gradient import NaturalGradientOptimizer  # noqa: E402
-from trpo_tf.normalizer import RunningNormalizer  # noqa: E402
-from trpo_tf.policies import make_policy  # noqa: E402
-from trpo_tf.preconditioner import DiagonalPreconditioner  # noqa: E402
-from trpo_tf.return_scaling import ReturnScaling  # noqa: E402
-from trpo_tf.samplers import Sampler  # noqa: E402
-from trpo_tf.trpo import TRPO  # noqa: E402
-from trpo_tf.types import (  # noqa: E402
+from trpo_tf.advantage import Advantage
+from trpo_tf.conjugate_gradient import conjugate_gradient
+from trpo_tf.execution import Execution
+from trpo_tf.kl_constraint import KLConstraint
+from trpo_tf.line_search import Backtracking, FillTrustRegion
+from trpo_tf.natural_gradient import NaturalGradientOptimizer
+from trpo_tf.normalizer import RunningNormalizer
+from trpo_tf.policies import make_policy
+from trpo_tf.preconditioner import DiagonalPreconditioner
+from trpo_tf.return_scaling import ReturnScaling
+from trpo_tf.samplers import Sampler
+from trpo_tf.trpo import TRPO
+from trpo_tf.types import (
     AdvantageEstimate,
     Batch,
     EpisodeStats,
@@ -29,8 +29,8 @@ from trpo_tf.types import (  # noqa: E402
     StepStatus,
     UpdateInfo,
 )
-from trpo_tf.value_function import make_value_function  # noqa: E402
-from trpo_tf.value_regression import ValueRegression  # noqa: E402
+from trpo_tf.value_function import make_value_function
+from trpo_tf.value_regression import ValueRegression
 
 __version__ = "0.1.0"
 

@@ -48,7 +48,8 @@ def conjugate_gradient(
     Stops after `max_iterations`, when ‖r‖ ≤ `tolerance`·‖b‖, or when a direction has no positive
     curvature to working precision (pᵀAp ≤ ε·pᵀp times the largest curvature met, or not finite),
     keeping the x reached so far; b may thus lie outside the range of a singular A. A zero
-    right-hand side gives zero. Deterministic: nothing is random. The quadratic form comes for free from Ax = b − r.
+    right-hand side gives zero. Deterministic: nothing is random. The quadratic form comes for free
+    from Ax = b − r.
 
     Source: Nocedal and Wright, Numerical Optimization (2nd ed.), algorithms 5.2 and 5.3.
 

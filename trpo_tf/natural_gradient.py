@@ -2,39 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from trpo_tf import flat, functional, staleness
-from trpo_tf.chunks import chunked_map, chunked_sum
+from trpo_tf import functional, staleness
+from trpo_tf.batch_passes import BatchPasses, OldPolicy, move
 from trpo_tf.conjugate_gradient import CGResult, conjugate_gradient
 from trpo_tf.execution import Execution
-from trpo_tf.kl_constraint import KLConstraint, fisher_vector_product, weighted_sum
-from trpo_tf.line_search import Candidate, FillTrustRegion, LineSearch, SearchResult
-from trpo_tf.policies import policy_version, validate_distribution
+from trpo_tf.kl_constraint import KLConstraint
+from trpo_tf.line_search import FillTrustRegion, LineSearch, SearchResult
+from trpo_tf.policies import policy_version
 from trpo_tf.preconditioner import DiagonalPreconditioner
 from trpo_tf.types import Batch, StepStatus, UpdateInfo
-
-
-class _Rows(NamedTuple):
-    """What the passes over rows need; every field [N, …]."""
-
-    observations: Any
-    actions: Any
-    coefficients: Any
-    weights: Any
-
-
-class _Old(NamedTuple):
-    """π_old on every row: log-probabilities [N], entropies [N], its parameter tensors."""
-
-    log_probs: Any
-    entropies: Any
-    components: list[Any]
 
 
 class NaturalGradientOptimizer:
@@ -153,7 +135,7 @@ class NaturalGradientOptimizer:
         distribution_fn = lambda values, observations: functional.apply(  # noqa: E731
             policy, values, observations, state
         )
-        passes = _Passes(distribution_fn, batch, self.chunk_rows)
+        passes = BatchPasses(distribution_fn, batch, self.chunk_rows)
         old = passes.old(start)
         importance, travelled, max_kl, sample_size = self._judge_behaviour(batch, old, max_kl)
         scale = passes.set_coefficients(batch.advantages * importance)
@@ -174,7 +156,7 @@ class NaturalGradientOptimizer:
         accepted = search.accepted & descends
         values = [
             tf.where(accepted, new, before)
-            for new, before in zip(_move(start, direction, search.step_size), start, strict=True)
+            for new, before in zip(move(start, direction, search.step_size), start, strict=True)
         ]
         surrogate = scale * passes.mean(passes.rows.coefficients)
         info = UpdateInfo(
@@ -195,7 +177,7 @@ class NaturalGradientOptimizer:
         return values, info
 
     def _judge_behaviour(
-        self, batch: Batch, old: _Old, max_kl: Any
+        self, batch: Batch, old: OldPolicy, max_kl: Any
     ) -> tuple[Any, Any, Any, Any]:
         if batch.importance_weights is not None:
             one, zero = tf.ones_like(max_kl), tf.zeros_like(max_kl)
@@ -209,7 +191,7 @@ class NaturalGradientOptimizer:
             staleness.effective_sample_size(ratio, batch.weights),
         )
 
-    def _solve(self, passes: _Passes, start: list[Any], rhs: Any) -> CGResult:
+    def _solve(self, passes: BatchPasses, start: list[Any], rhs: Any) -> CGResult:
         fisher = passes.fisher(start, self.fisher_fraction)
         preconditioner = None
         if self.preconditioner is not None:
@@ -221,143 +203,6 @@ class NaturalGradientOptimizer:
             self.cg_tolerance,
             preconditioner,
         )
-
-
-class _Passes:
-    """Passes over the rows of one batch, in chunks: nothing here keeps variables."""
-
-    def __init__(
-        self, distribution_fn: Callable[..., Any], batch: Batch, chunk_rows: int | None
-    ) -> None:
-        self.distribution_fn = distribution_fn
-        self.chunk_rows = chunk_rows
-        # Rows that do not count may hold anything, so a row that counts stands in for them: a zero
-        # weight alone would not stop a NaN. (Gathered, not sliced: XLA compiles a slice anew for
-        # each beginning.)
-        stand_in = tf.argmax(batch.weights)
-        self.filler = tf.nest.map_structure(
-            lambda rows: tf.gather(rows, stand_in), (batch.observations, batch.actions)
-        )
-        self.rows = _Rows(
-            batch.observations, batch.actions, tf.zeros_like(batch.weights), batch.weights
-        )
-        self.total_weight = tf.reduce_sum(batch.weights)
-        self.structure: Any = None
-
-    def mean(self, weighted_rows: Any) -> Any:
-        rows = tf.where(self.rows.weights > 0, weighted_rows, 0)
-        return tf.math.divide_no_nan(tf.reduce_sum(rows), self.total_weight)
-
-    def set_coefficients(self, importance_weighted_advantages: Any) -> Any:
-        """Sets w·ρ·Â of each row, divided by their largest magnitude, which is returned."""
-        weights = self.rows.weights
-        coefficients = tf.where(weights > 0, weights * importance_weighted_advantages, 0)
-        scale = tf.reduce_max(tf.abs(coefficients))
-        self.rows = self.rows._replace(coefficients=tf.math.divide_no_nan(coefficients, scale))
-        return scale
-
-    def old(self, start: list[Any]) -> _Old:
-        def evaluate(rows: _Rows) -> tuple[Any, ...]:
-            distribution, actions = self._distribution(start, rows)
-            validate_distribution(distribution, rows.weights.shape[0])
-            self.structure = distribution
-            log_probs = distribution.log_prob(actions)
-            try:
-                entropies = distribution.entropy()
-            except NotImplementedError:
-                entropies = -log_probs
-            components = tf.nest.flatten(distribution, expand_composites=True)
-            return (log_probs, entropies, *components)
-
-        log_probs, entropies, *components = chunked_map(evaluate, self.rows, self.chunk_rows)
-        return _Old(log_probs, entropies, components)
-
-    def gradient(self, start: list[Any]) -> Any:
-        def evaluate(rows: _Rows) -> Any:
-            with tf.GradientTape() as tape:
-                tape.watch(start)
-                distribution, actions = self._distribution(start, rows)
-                objective = weighted_log_probs(distribution.log_prob(actions), rows)
-            zero = tf.UnconnectedGradients.ZERO
-            return flat.flatten(tape.gradient(objective, start, unconnected_gradients=zero))
-
-        return tf.math.divide_no_nan(
-            chunked_sum(evaluate, self.rows, self.chunk_rows), self.total_weight
-        )
-
-    def fisher(self, start: list[Any], fraction: float) -> Callable[[Any], Any]:
-        rows = self.rows
-        if fraction < 1:
-            indices = _spread_indices(rows.weights.shape[0], fraction)
-            rows = tf.nest.map_structure(lambda part: tf.gather(part, indices), rows)
-        total_weight = tf.reduce_sum(rows.weights)
-
-        def product(vector: Any) -> Any:
-            parts = flat.unflatten(vector, start)
-
-            def evaluate(rows: _Rows) -> Any:
-                return flat.flatten(
-                    fisher_vector_product(
-                        lambda values: self._distribution(values, rows)[0],
-                        start,
-                        parts,
-                        rows.weights,
-                    )
-                )
-
-            total = chunked_sum(evaluate, rows, self.chunk_rows)
-            return tf.math.divide_no_nan(total, total_weight)
-
-        return product
-
-    def measure(self, start: list[Any], direction: Any, step: Any, old: _Old) -> Candidate:
-        values = _move(start, direction, step)
-
-        def evaluate(rows_and_old: tuple[_Rows, Any, list[Any]]) -> tuple[Any, Any]:
-            rows, old_log_probs, components = rows_and_old
-            distribution, actions = self._distribution(values, rows)
-            before = tf.nest.pack_sequence_as(self.structure, components, expand_composites=True)
-            divergence = weighted_sum(before.kl_divergence(distribution), rows.weights)
-            # ratio − 1 by expm1: a small gain beside a large surrogate is not lost to rounding.
-            gain = tf.math.expm1(distribution.log_prob(actions) - old_log_probs)
-            return divergence, tf.reduce_sum(
-                tf.where(rows.weights > 0, rows.coefficients * gain, 0)
-            )
-
-        divergence, gain = chunked_sum(
-            evaluate, (self.rows, old.log_probs, old.components), self.chunk_rows
-        )
-        return Candidate(
-            kl=tf.math.divide_no_nan(divergence, self.total_weight),
-            improvement=tf.math.divide_no_nan(gain, self.total_weight),
-        )
-
-    def _distribution(self, values: Any, rows: _Rows) -> tuple[Any, Any]:
-        def fill(part: Any, filler: Any) -> Any:
-            counts = tf.reshape(rows.weights > 0, [-1] + [1] * (part.shape.rank - 1))
-            return tf.where(counts, part, filler)
-
-        observations, actions = tf.nest.map_structure(
-            fill, (rows.observations, rows.actions), self.filler
-        )
-        return self.distribution_fn(values, observations), actions
-
-
-def weighted_log_probs(log_probs: Any, rows: _Rows) -> Any:
-    return tf.reduce_sum(tf.where(rows.weights > 0, rows.coefficients * log_probs, 0))
-
-
-def _move(start: list[Any], direction: Any, step: Any) -> list[Any]:
-    parts = flat.unflatten(direction, start)
-    return [before + step * part for before, part in zip(start, parts, strict=True)]
-
-
-def _spread_indices(num_rows: int, fraction: float) -> np.ndarray:
-    """Row numbers spread evenly; the golden ratio keeps them off the period of environments."""
-    count = max(1, round(num_rows * fraction))
-    numbers = np.arange(count)
-    jitter = (numbers * 0.6180339887498949) % 1
-    return np.minimum(((numbers + jitter) * num_rows / count).astype(np.int32), num_rows - 1)
 
 
 def _status(scale: Any, largest: Any, descends: Any, search: SearchResult) -> Any:

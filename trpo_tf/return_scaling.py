@@ -51,7 +51,7 @@ class ReturnScaling:
         return tf.where((self.count > 0) & (deviation > 1e-8), deviation, 1)
 
     def update(self, rollout: Rollout) -> None:
-        """Follows the return through a rollout [T, B] and merges what it saw; masked rows do not count.
+        """Follows the return through a rollout [T, B] and merges it; masked rows do not count.
 
         Raises:
             ValueError: if the rollout has another number of environments.

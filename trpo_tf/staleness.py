@@ -1,4 +1,4 @@
-"""What a stale behaviour policy β costs: ratios, distance travelled, trust region left, sample size.
+"""What a stale behaviour policy β costs: ratios, distance, trust region left, sample size.
 
 β drew the data, π_old is the policy being improved. On policy every ratio is exactly 1 and the
 distance exactly 0.

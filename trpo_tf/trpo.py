@@ -17,7 +17,6 @@ from trpo_tf.policies import policy_version, validate_distribution
 from trpo_tf.types import Batch, Rollout, StepStatus, UpdateInfo
 from trpo_tf.value_regression import ValueRegression
 
-
 # Far apart, so that neighbouring seeds of runs do not share orders of minibatches.
 _SEED_STRIDE = 7919
 
@@ -161,7 +160,9 @@ class TRPO:
             batch.observations,
             targets,
             batch.weights,
-            tf.ones([], targets.dtype) if scaling is None else tf.cast(scaling.scale, targets.dtype),
+            tf.ones([], targets.dtype)
+            if scaling is None
+            else tf.cast(scaling.scale, targets.dtype),
             tf.cast(self.policy_version, tf.int32) * _SEED_STRIDE + seed,
             usable,
         )
@@ -246,9 +247,7 @@ class TRPO:
 
 def _flat_rows(nest: Any) -> Any:
     """[T, B, …] to [T·B, …], for every tensor of a nest."""
-    return tf.nest.map_structure(
-        lambda tensor: tf.reshape(tensor, [-1, *tensor.shape[2:]]), nest
-    )
+    return tf.nest.map_structure(lambda tensor: tf.reshape(tensor, [-1, *tensor.shape[2:]]), nest)
 
 
 def _without_last(observations: Any) -> Any:

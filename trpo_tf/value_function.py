@@ -7,7 +7,6 @@ from typing import Any
 
 import gymnasium as gym
 import keras
-import numpy as np
 import tensorflow as tf
 
 from trpo_tf.policies import build
