@@ -16,6 +16,8 @@ def graph_of(function: Callable[[Any], Any]) -> Any:
     return concrete.graph.as_graph_def()
 
 
+GENERATOR = tf.random.Generator.from_seed(1)
+
 inner_xla = tf.function(lambda x: x * 2, jit_compile=True)
 inner_graph = tf.function(lambda x: x * 2)
 
@@ -31,6 +33,10 @@ REFUSED: dict[str, tuple[Callable[[Any], Any], str]] = {
     "python": (lambda x: tf.py_function(lambda y: y, [x], tf.float32), "Python function"),
     "stateful": (lambda x: x + tf.random.normal(tf.shape(x), seed=1), "stateful random op Random"),
     "dropout": (lambda x: tf.nn.dropout(x, 0.5), "stateful random op RandomUniform"),
+    "gamma": (lambda x: tf.random.gamma([3], tf.abs(x), seed=1), "stateful random op RandomGamma"),
+    "poisson": (lambda x: tf.random.poisson([3], x, seed=1), "stateful random op RandomPoisson"),
+    "shuffle": (lambda x: tf.random.shuffle(x, seed=1), "stateful random op RandomShuffle"),
+    "generator": (lambda x: x + GENERATOR.normal([1, 2]), "stateful random op"),
     "stateless": (stateless, "must be deterministic but holds the random op StatelessRandom"),
 }
 

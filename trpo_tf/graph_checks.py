@@ -15,7 +15,11 @@ _STATELESS_RANDOM = (
     "StatelessShuffle",
 )
 _STATEFUL_RANDOM = (
-    "Random",
+    "RandomUniform",
+    "RandomStandardNormal",
+    "RandomPoisson",
+    "RandomShuffle",
+    "RandomCrop",
     "TruncatedNormal",
     "Multinomial",
     "ParameterizedTruncated",
@@ -58,7 +62,8 @@ def check_servable(signature: str, graph_def: Any, *, draws: bool) -> None:
                 f"signature {signature!r} calls a Python function (op {node.op}, node "
                 f"{node.name!r}), which no server has; write it in TensorFlow ops."
             )
-        if node.op.startswith(_STATEFUL_RANDOM):
+        # Not by prefix: RandomGammaGrad, which differentiates a draw, draws nothing.
+        if node.op == "RandomGamma" or node.op.startswith(_STATEFUL_RANDOM):
             raise ValueError(
                 f"signature {signature!r} holds the stateful random op {node.op} (node "
                 f"{node.name!r}): every start of a server would repeat the same stream. Draw "

@@ -1,0 +1,116 @@
+"""What a served model says of itself, as JSON: spaces, signatures, how it came about."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import datetime
+import importlib.metadata
+import math
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+from trpo_tf import policies
+from trpo_tf.distribution_parameters import class_name
+from trpo_tf.space_json import space_to_json
+
+METADATA_FILE = "metadata.json"
+FORMAT = 1
+_PACKAGES = ("trpo_tf", "tensorflow", "keras", "tensorflow-probability", "gymnasium", "numpy")
+
+
+def model_card(
+    policy: Any,
+    observation_space: gym.Space,
+    action_space: gym.Space,
+    rescale_actions: bool,
+    signatures: Mapping[str, Any],
+    training: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Describes an exported policy.
+
+    Args:
+        policy: the built Keras model.
+        observation_space: what it takes.
+        action_space: what its actions are sent to.
+        rescale_actions: whether they come from [−1, 1].
+        signatures: name to concrete function.
+        training: how it came about.
+
+    Returns:
+        A dictionary that JSON can hold.
+
+    Raises:
+        TypeError: if `training` holds what JSON cannot.
+    """
+    return {
+        "format": FORMAT,
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "observation_space": space_to_json(observation_space),
+        "action_space": space_to_json(action_space),
+        "rescale_actions": rescale_actions,
+        "signatures": {name: _signature(function) for name, function in signatures.items()},
+        "policy": {
+            "class": type(policy).__name__,
+            "distribution": class_name(policy(policies.zero_observations(observation_space, 1))),
+            "parameters": sum(int(np.prod(v.shape)) for v in policy.trainable_variables),
+            "updates": int(policies.policy_version(policy)),
+        },
+        "training": json_value(training),
+        "packages": _versions(),
+    }
+
+
+def json_value(value: Any) -> Any:
+    """Turns numbers of NumPy, arrays, dataclasses and paths into what JSON holds.
+
+    Numbers that JSON lacks (NaN, infinities) become texts.
+
+    Raises:
+        TypeError: for anything else, naming its type.
+
+    >>> json_value({"returns": np.array([1.0, np.nan]), "episodes": np.int64(2)})
+    {'returns': [1.0, 'nan'], 'episodes': 2}
+    """
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return json_value(dataclasses.asdict(value))
+    if isinstance(value, Mapping):
+        return {str(key): json_value(item) for key, item in value.items()}
+    if isinstance(value, np.ndarray | np.generic):
+        return json_value(value.tolist())
+    if isinstance(value, list | tuple):
+        return [json_value(item) for item in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if value is None or isinstance(value, str | int | bool):
+        return value
+    raise TypeError(
+        f"metadata must be what JSON can hold, got {type(value).__name__}; pass numbers, texts, "
+        "lists and dictionaries."
+    )
+
+
+def _signature(function: Any) -> dict[str, Any]:
+    inputs = function.structured_input_signature[1]
+    return {
+        "inputs": {name: _tensor(spec) for name, spec in inputs.items()},
+        "outputs": {name: _tensor(spec) for name, spec in function.structured_outputs.items()},
+    }
+
+
+def _tensor(spec: Any) -> dict[str, Any]:
+    return {"dtype": spec.dtype.name, "shape": spec.shape.as_list()}
+
+
+def _versions() -> dict[str, str]:
+    versions = {}
+    for package in _PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[package] = importlib.metadata.version(package)
+    return versions

@@ -1,0 +1,65 @@
+"""The numbered versions of a served model, `<base>/1`, `<base>/2` and so on."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+_MODEL_FILE = "saved_model.pb"
+_SHOWN_ENTRIES = 5
+
+
+def next_version(base: Path) -> int:
+    """The number after the highest name of digits in a base directory; 1 if there is none.
+
+    >>> next_version(Path("/nowhere"))
+    1
+    """
+    names = os.listdir(base) if base.is_dir() else []
+    return max((int(name) for name in names if _is_number(name)), default=0) + 1
+
+
+def find_version(path: str | os.PathLike[str]) -> Path:
+    """The directory of a SavedModel: the path itself, or the newest whole version inside it.
+
+    Raises:
+        ValueError: if there is no SavedModel, saying what was found instead.
+    """
+    base = Path(path)
+    if (base / _MODEL_FILE).is_file():
+        return base
+    if not base.is_dir():
+        what = "a file" if base.exists() else "nothing"
+        raise ValueError(f"no SavedModel at {base}: there is {what}. {_expected(base)}")
+    versions = [
+        entry
+        for entry in base.iterdir()
+        if _is_number(entry.name) and (entry / _MODEL_FILE).is_file()
+    ]
+    if not versions:
+        raise ValueError(f"no SavedModel at {base}: found {_listing(base)}. {_expected(base)}")
+    return max(versions, key=lambda entry: int(entry.name))
+
+
+def _is_number(name: str) -> bool:
+    return name.isascii() and name.isdecimal()
+
+
+def _listing(directory: Path) -> str:
+    names = sorted(os.listdir(directory))
+    if not names:
+        return "an empty directory"
+    shown = ", ".join(names[:_SHOWN_ENTRIES])
+    return f"only {shown}" + (" and more" if len(names) > _SHOWN_ENTRIES else "")
+
+
+def _expected(base: Path) -> str:
+    if (base / "config.json").is_file():
+        return (
+            "It looks like a run directory: write its policy as a SavedModel with "
+            f"`python -m trpo_tf.export --logdir={base}`."
+        )
+    return (
+        f"Expected {_MODEL_FILE}, or versions with names of digits that hold one: the directory "
+        "that export_policy or --export_dir was given."
+    )

@@ -1,0 +1,136 @@
+"""From a trained policy to a SavedModel that TensorFlow Serving loads."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import tensorflow as tf
+
+from trpo_tf import policies, spaces
+from trpo_tf.atomic_files import atomic_directory
+from trpo_tf.model_card import METADATA_FILE, model_card
+from trpo_tf.model_versions import next_version
+from trpo_tf.signatures import SAMPLE, named_inputs, trace_signatures
+from trpo_tf.warmup import example_observation, warmup_requests, write_warmup
+
+
+def export_policy(
+    policy: Any,
+    export_dir: str | os.PathLike[str],
+    *,
+    value_function: Any | None = None,
+    observation_space: gym.Space | None = None,
+    action_space: gym.Space | None = None,
+    rescale_actions: bool | None = None,
+    metadata: Mapping[str, Any] | None = None,
+) -> Path:
+    """Writes a policy as the next version of a served model.
+
+    `<export_dir>/<version>/` is a SavedModel of plain tensors and core ops that needs nothing but
+    TensorFlow: signatures `serving_default`, `sample`, `distribution` and, with a value function,
+    `value`, as `trace_signatures` lists them. It appears under its number only once it is whole,
+    and no version is ever overwritten, so a running server may watch the directory. Warm-up
+    requests and `metadata.json` (spaces, signatures, versions) lie in its `assets.extra/`.
+
+    Args:
+        policy: a Keras model from observations to a `tfd.Distribution`.
+        export_dir: the model's base directory; made if missing.
+        value_function: a Keras model from observations to [N], for the signature `value`.
+        observation_space: what the policy takes; may be left out for one of `make_policy`.
+        action_space: what its actions are sent to; may be left out for one of `make_policy`.
+        rescale_actions: whether [−1, 1] is mapped to the bounds of a Box; None: as the policy
+            says, otherwise not.
+        metadata: how the policy came about (environment, preset, configuration, training steps,
+            returns …), anything that JSON can hold; kept under `training`.
+
+    Returns:
+        The version's directory.
+
+    Raises:
+        ValueError: if a space is missing or not supported, the policy does not fit its spaces, or
+            its graph holds what no server can run.
+        TypeError: if the policy returns no distribution or `metadata` is no JSON.
+        OSError: if the directory cannot be written.
+
+    >>> import tempfile
+    >>> from trpo_tf.policies import make_policy
+    >>> policy = make_policy(gym.spaces.Box(-1, 1, (3,)), gym.spaces.Discrete(2))
+    >>> export_policy(policy, tempfile.mkdtemp()).name
+    '1'
+    """
+    observation_space = _space(policy, "observation_space", observation_space)
+    action_space = _space(policy, "action_space", action_space)
+    spaces.validate_observation_space(observation_space)
+    spaces.validate_action_space(action_space)
+    if rescale_actions is None:
+        rescale_actions = bool(getattr(policy, "rescale_actions", False))
+    policies.build(policy, observation_space)
+    signatures = trace_signatures(
+        policy,
+        observation_space,
+        action_space,
+        rescale_actions=rescale_actions,
+        value_function=value_function,
+    )
+    card = model_card(
+        policy, observation_space, action_space, rescale_actions, signatures, metadata or {}
+    )
+    base = Path(export_dir)
+    while True:
+        version = base / str(next_version(base))
+        try:
+            with atomic_directory(version) as staging:
+                _write(staging, base.absolute().name, observation_space, signatures, card)
+        except FileExistsError:
+            # Another process may have published this number meanwhile.
+            if next_version(base) == int(version.name):
+                raise
+        else:
+            return version
+
+
+def _space(policy: Any, name: str, given: gym.Space | None) -> gym.Space:
+    space = getattr(policy, name, None) if given is None else given
+    if space is None:
+        raise ValueError(
+            f"{name} is needed to export {type(policy).__name__}, which has none of its own; "
+            f"pass {name}=env.single_{name}."
+        )
+    return space
+
+
+def _write(
+    staging: Path,
+    model_name: str,
+    observation_space: gym.Space,
+    signatures: Mapping[str, Any],
+    card: Mapping[str, Any],
+) -> None:
+    # Sessions, and so TensorFlow Serving, look for exactly the variables that functions read. A
+    # Keras model as an attribute would save others (keras #19274): the raw ones are held instead.
+    module = tf.Module()
+    variables = {id(v): v for signature in signatures.values() for v in signature.variables}
+    module.tf_variables = list(variables.values())
+    tf.saved_model.save(
+        module,
+        str(staging),
+        signatures=dict(signatures),
+        options=tf.saved_model.SaveOptions(save_debug_info=False),
+    )
+    inputs = {name: _example_row(name, observation_space) for name in signatures}
+    write_warmup(staging, warmup_requests(model_name, inputs))
+    text = json.dumps(card, indent=2, allow_nan=False) + "\n"
+    (staging / "assets.extra" / METADATA_FILE).write_text(text, encoding="utf-8")
+
+
+def _example_row(signature: str, observation_space: gym.Space) -> dict[str, np.ndarray]:
+    row: dict[str, np.ndarray] = named_inputs(
+        observation_space, example_observation(observation_space)
+    )
+    return {**row, "seeds": np.zeros(2, np.int32)} if signature == SAMPLE else row
