@@ -35,20 +35,22 @@ def space_to_json(space: gym.Space) -> dict[str, Any]:
         {'type': 'Box', 'shape': [2], 'dtype': 'float32', 'low': '-inf', 'high': 1.0}
     """
     if isinstance(space, gym.spaces.Dict):
+        if not all(isinstance(key, str) for key in space.spaces):
+            raise ValueError(f"keys of a Dict space must be strings, got {list(space.spaces)}.")
         pairs = [[key, space_to_json(part)] for key, part in space.spaces.items()]
         return {"type": "Dict", "spaces": pairs}
     if isinstance(space, gym.spaces.Tuple):
         return {"type": "Tuple", "spaces": [space_to_json(part) for part in space.spaces]}
     if isinstance(space, gym.spaces.MultiBinary):
         return {"type": "MultiBinary", "n": space.n if isinstance(space.n, int) else [*space.n]}
-    dtype = str(space.dtype)
+    dtype = str(getattr(space, "dtype", None))
     if isinstance(space, gym.spaces.Discrete):
         return {"type": "Discrete", "n": int(space.n), "start": int(space.start), "dtype": dtype}
     if isinstance(space, gym.spaces.MultiDiscrete):
         nvec, start = _compressed(space.nvec), _compressed(space.start)
         shape = {"shape": [*space.shape], "dtype": dtype}
         return {"type": "MultiDiscrete", **shape, "nvec": nvec, "start": start}
-    if isinstance(space, gym.spaces.Box):
+    if isinstance(space, gym.spaces.Box) and dtype in (*_FLOATS, *_INTEGERS, "bool"):
         low, high = _compressed(space.low), _compressed(space.high)
         shape = {"shape": [*space.shape], "dtype": dtype}
         return {"type": "Box", **shape, "low": low, "high": high}
