@@ -80,6 +80,15 @@ def atomic_write_text(path: str | os.PathLike[str], text: str) -> None:
     >>> path.read_text()
     'second\n'
     """
+    atomic_write_bytes(path, text.encode("utf-8"))
+
+
+def atomic_write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
+    """Replaces (or makes) a file in one step: readers see the old content or the new.
+
+    Raises:
+        OSError: the file cannot be written; names the path. The old file is then untouched.
+    """
     final = Path(path)
     temporary = _temporary_name(final)
     # 0o666 is cut by the umask: the file gets the rights that any other file of the user would.
@@ -87,7 +96,7 @@ def atomic_write_text(path: str | os.PathLike[str], text: str) -> None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         with errors_naming(final), os.fdopen(descriptor, "wb", closefd=False) as file:
-            file.write(text.encode("utf-8"))
+            file.write(content)
             file.flush()
             os.fsync(descriptor)
         os.replace(temporary, final)
