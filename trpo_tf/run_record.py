@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import gymnasium as gym
 
@@ -32,8 +31,7 @@ _SESSION_TYPES: dict[str, tuple[type, ...]] = {
 }
 
 
-@dataclasses.dataclass(frozen=True)
-class RunRecord:
+class RunRecord(NamedTuple):
     """The settings of a run, where each came from, and what it ran with.
 
     Attributes:
@@ -53,7 +51,7 @@ class RunRecord:
 
     def resumed(self, session: Mapping[str, Any]) -> RunRecord:
         """The record with one more session."""
-        return dataclasses.replace(self, sessions=(*self.sessions, session))
+        return self._replace(sessions=(*self.sessions, session))
 
     def check_spaces(self, observation_space: gym.Space, action_space: gym.Space) -> None:
         """Refuses an environment that the run's models were not made for.
