@@ -91,11 +91,15 @@ def check_keras_backend() -> None:
 
 
 @contextlib.contextmanager
-def without_chatter() -> Iterator[None]:
+def without_chatter(failure_is_news: bool = True) -> Iterator[None]:
     """Keeps the messages of TensorFlow's and LiteRT's C++ code off standard error.
 
     Lines that are not recognised as chatter are written after the body has ended; if the body
     raises, all of them are. Does nothing if the messages are wanted (see `is_verbose`).
+
+    Args:
+        failure_is_news: False for an attempt that has another way when it fails: if the body
+            raises, nothing is written.
 
     >>> with without_chatter():
     ...     pass
@@ -105,12 +109,12 @@ def without_chatter() -> Iterator[None]:
         if not is_verbose():
             stack.enter_context(warnings.catch_warnings())
             warnings.filterwarnings("ignore", message=_LITERT_WARNING, category=UserWarning)
-            stack.enter_context(_filtered_stderr())
+            stack.enter_context(_filtered_stderr(failure_is_news))
         yield
 
 
 @contextlib.contextmanager
-def _filtered_stderr() -> Iterator[None]:
+def _filtered_stderr(failure_is_news: bool) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         try:
             stderr = stack.enter_context(os.fdopen(os.dup(2), "wb", buffering=0))
@@ -123,7 +127,8 @@ def _filtered_stderr() -> Iterator[None]:
             with _redirected(captured, back_to=stderr):
                 yield
         except BaseException:
-            stderr.write(_written(captured))
+            if failure_is_news:
+                stderr.write(_written(captured))
             raise
         lines = _written(captured).splitlines(keepends=True)
         stderr.write(b"".join(line for line in lines if not _CHATTER.match(line)))

@@ -1,0 +1,115 @@
+"""What samplers ask of a vector environment: its autoreset mode, its seeds, its workers."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from counting_env import counting_env_makers
+
+from trpo_tf.environments import make_vector_env
+from trpo_tf.samplers import vector_env
+
+MODES = gym.vector.AutoresetMode
+
+
+class UnsaidMode(gym.vector.VectorEnv):
+    """A vector env that does not say how it resets."""
+
+    num_envs = 2
+    metadata: dict = {}  # noqa: RUF012
+
+
+def atari(**kwargs):
+    return make_vector_env("ALE/Pong-v5", 2, env_kwargs=kwargs)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: gym.make_vec("CartPole-v1", num_envs=2),
+        lambda: gym.make_vec("CartPole-v1", num_envs=2, vectorization_mode="sync"),
+        lambda: gym.wrappers.vector.RecordEpisodeStatistics(
+            gym.make_vec("CartPole-v1", num_envs=2, vectorization_mode="sync")
+        ),
+        lambda: make_vector_env("CartPole-v1", 2, "envpool"),
+        atari,
+    ],
+)
+def test_environments_that_reset_on_the_next_step_are_taken(make):
+    env = make()
+    vector_env.validate_vector_env(env)
+    assert vector_env.autoreset_mode(env) is MODES.NEXT_STEP
+    vector_env.close(env)
+
+
+@pytest.mark.parametrize("mode", [MODES.SAME_STEP, MODES.DISABLED])
+@pytest.mark.parametrize("vectorizer", [gym.vector.SyncVectorEnv, gym.vector.AsyncVectorEnv])
+def test_other_modes_are_refused_with_the_way_to_set_it(mode, vectorizer):
+    env = vectorizer(counting_env_makers(2), autoreset_mode=mode)
+    with pytest.raises(ValueError, match=f"must be NEXT_STEP, got {mode.name}; .*vector_kwargs="):
+        vector_env.validate_vector_env(env)
+    env.close()
+
+
+def test_a_mode_that_another_environment_wrote_into_shared_metadata_does_not_count():
+    same_step = atari(autoreset_mode=MODES.SAME_STEP)
+    next_step = atari()
+    assert same_step.metadata is next_step.metadata, "Gymnasium's class attribute"
+    vector_env.validate_vector_env(next_step)
+    with pytest.raises(ValueError, match="got SAME_STEP"):
+        vector_env.validate_vector_env(same_step)
+
+
+def test_an_unsaid_mode_and_other_objects_are_refused():
+    with pytest.raises(ValueError, match="must be NEXT_STEP, got None"):
+        vector_env.validate_vector_env(UnsaidMode())
+    with pytest.raises(TypeError, match=r"must be a gymnasium.vector.VectorEnv, got .*make_vec"):
+        vector_env.validate_vector_env(gym.make("CartPole-v1"))
+
+
+def test_environments_that_answer_for_a_part_are_refused():
+    with pytest.raises(ValueError, match="answers for 1 of its 2 environments"):
+        vector_env.validate_vector_env(atari(batch_size=1))
+    pool = make_vector_env("CartPole-v1", 3, "envpool", {"batch_size": 2})
+    with pytest.raises(ValueError, match="answers for 2 of its 3 environments"):
+        vector_env.validate_vector_env(pool)
+
+
+@pytest.mark.filterwarnings("error")
+def test_envpool_is_reset_without_a_seed():
+    pool = make_vector_env("CartPole-v1", 2, "envpool")
+    assert vector_env.is_envpool(pool)
+    assert vector_env.reset(pool, seed=3).shape == (2, 4)
+    env = gym.make_vec("CartPole-v1", num_envs=2)
+    assert not vector_env.is_envpool(env)
+    np.testing.assert_array_equal(vector_env.reset(env, seed=3), env.reset(seed=3)[0])
+
+
+def test_a_killed_worker_is_named_and_the_others_are_closed():
+    env = gym.vector.AsyncVectorEnv(counting_env_makers(3))
+    vector_env.reset(env, seed=0)
+    processes = list(env.processes)
+    os.kill(processes[1].pid, signal.SIGKILL)
+    processes[1].join()
+    with pytest.raises(RuntimeError, match=r"AsyncVectorEnv are gone: environment 1 \(signal SIGK"):
+        for _ in range(3):
+            vector_env.step(env, np.zeros([3, 1], np.float32))
+    vector_env.close(env)
+    assert not any(process.is_alive() for process in processes)
+
+
+def test_errors_of_an_environment_pass_through():
+    env = gym.vector.SyncVectorEnv(counting_env_makers(2))
+    with pytest.raises(RuntimeError, match="stepped outside an episode"):
+        vector_env.step(env, np.zeros([2, 1], np.float32))
+
+    def broken(action):
+        raise BrokenPipeError("the simulator's own")
+
+    env.envs[0].step = broken
+    with pytest.raises(BrokenPipeError, match="the simulator's own"):
+        vector_env.step(env, np.zeros([2, 1], np.float32))

@@ -1,0 +1,206 @@
+"""The synchronous sampler: steps a vector environment with the present policy."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+import gymnasium as gym
+import keras
+import numpy as np
+import tensorflow as tf
+
+from trpo_tf import spaces
+from trpo_tf.execution import Execution
+from trpo_tf.samplers import acting, vector_env
+from trpo_tf.samplers.acting import Inference, Snapshot
+from trpo_tf.samplers.action_noise import ActionNoise
+from trpo_tf.samplers.episodes import EpisodeTracker, valid_rows
+from trpo_tf.samplers.log_probs import log_prob_function
+from trpo_tf.samplers.policy_fit import fitting_distribution
+from trpo_tf.samplers.recording import Recording
+from trpo_tf.types import EpisodeStats, Rollout
+
+_SEED_LIMIT = 2**31
+
+
+class Sampler:
+    """Collects rollouts of a fixed length from a vector environment.
+
+    Rows follow on each other from one rollout to the next. While stepping only actions are
+    computed; the log-probabilities of the whole rollout come from one compiled call. A row's draw
+    depends on the seed, the index of its environment and the number of its step alone, so the same
+    seed gives the same rollouts. EnvPool is seeded when it is made, not by this seed.
+
+    Args:
+        env: B environments in NEXT_STEP autoreset (Gymnasium's default).
+        policy: a Keras model from raw observations to a `tfd.Distribution`.
+        num_steps: T, rows of each environment in a rollout, ≥ 1.
+        seed: of the environments and of the actions, 0 ≤ seed < 2³¹ − B.
+        inference: what runs the policy while stepping: "auto", "litert" or "tensorflow".
+        execution: how the log-probabilities of a rollout are computed.
+
+    Attributes:
+        inference: what runs the policy, `Inference.LITERT` or `Inference.TENSORFLOW`.
+        env_steps: real environment steps collected so far; dummy rows are none.
+
+    Raises:
+        TypeError: for an env that is no vector env, or a policy whose output is no distribution
+            that the trust region can use.
+        ValueError: for another autoreset mode, unsupported spaces, spaces that differ from the
+            policy's, a policy that LiteRT is asked to run and cannot, or an argument out of range.
+
+    >>> from trpo_tf.policies import make_policy
+    >>> env = gym.make_vec("CartPole-v1", num_envs=2)
+    >>> policy = make_policy(env.single_observation_space, env.single_action_space)
+    >>> rollout, episodes = Sampler(env, policy, num_steps=50).collect()
+    >>> rollout.observations.shape, rollout.actions.shape
+    ((51, 2, 4), (50, 2))
+    """
+
+    def __init__(
+        self,
+        env: gym.vector.VectorEnv,
+        policy: keras.Model,
+        num_steps: int,
+        *,
+        seed: int = 0,
+        inference: Inference | str = Inference.AUTO,
+        execution: Execution = Execution.XLA,
+    ) -> None:
+        vector_env.validate_vector_env(env)
+        _check_numbers(num_steps, seed, env.num_envs)
+        self.env = env
+        self.policy = policy
+        self.num_steps = num_steps
+        self.seed = seed
+        self.env_steps = 0
+        self._next_step = 0
+        self._observations: Any = None
+        self._ended = np.zeros(env.num_envs, bool)
+        self._episodes = EpisodeTracker(env.num_envs)
+        observation_space, action_space = env.single_observation_space, env.single_action_space
+        self._observation_specs = spaces.observation_specs(observation_space, env.num_envs)
+        distribution = fitting_distribution(policy, observation_space, action_space, env.num_envs)
+        self._noise = ActionNoise(distribution, seed)
+        self._log_probs = log_prob_function(policy, observation_space, execution)
+        function = acting.trace_action_function(
+            policy, observation_space, action_space, self._noise
+        )
+        self._action_spec = function.structured_outputs[0]
+        self._actor = acting.make_actor(function, self._example_call(), Inference(inference))
+        self.inference = self._actor.inference
+
+    def collect(self, snapshot: Snapshot | None = None) -> tuple[Rollout, EpisodeStats]:
+        """Steps every environment `num_steps` times.
+
+        If the environment raises, the next call starts with a reset.
+
+        Args:
+            snapshot: the policy to act with; None: the policy as it is now.
+
+        Returns:
+            The rollout, in arrays that are never written again, and the episodes that ended in it.
+
+        Raises:
+            RuntimeError: if a worker process of the environment has died.
+            ValueError: if the environment's answers have another shape than its spaces say.
+        """
+        snapshot = snapshot or acting.take_snapshot(self.policy)
+        self._actor.set_weights([*snapshot.parameters, *snapshot.state])
+        recording = Recording(self._observation_specs, self._action_spec, self.num_steps)
+        recording.start(self._first_observations())
+        noise = self._noise.rows(self._next_step, self.num_steps)
+        for row in range(self.num_steps):
+            actions, env_actions = self._actor.act(recording.leaves(row), noise[row])
+            recording.add(row, actions, *vector_env.step(self.env, env_actions))
+        return self._finish(recording, snapshot)
+
+    def state(self) -> dict[str, int]:
+        """The counters that decide how the next rollout is drawn, fit for JSON."""
+        return {"next_step": self._next_step, "env_steps": self.env_steps}
+
+    def restore(self, state: Mapping[str, int]) -> None:
+        """Takes up the counters of `state()`; the next rollout starts with a reset.
+
+        The environments are then reset with seeds made of the sampler's seed and its step.
+
+        Raises:
+            ValueError: if `state` does not come from `state()`.
+        """
+        try:
+            next_step, env_steps = int(state["next_step"]), int(state["env_steps"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(
+                f"state must be what Sampler.state() returned, got {state!r}."
+            ) from error
+        if next_step < 0 or env_steps < 0:
+            raise ValueError(f"state must hold counts >= 0, got {dict(state)}.")
+        self._next_step, self.env_steps = next_step, env_steps
+        self._observations = None
+
+    def close(self) -> None:
+        """Closes the environment, worker processes beside a dead one included."""
+        vector_env.close(self.env)
+
+    def _first_observations(self) -> Any:
+        """Those where the last rollout ended, or of a reset."""
+        observations, self._observations = self._observations, None
+        if observations is None:
+            observations = vector_env.reset(self.env, self._reset_seed())
+            self._ended = np.zeros(self.env.num_envs, bool)
+            self._episodes = EpisodeTracker(self.env.num_envs)
+        return observations
+
+    def _reset_seed(self) -> int:
+        if self._next_step == 0:
+            return self.seed
+        words = np.random.SeedSequence([self.seed, self._next_step]).generate_state(1)
+        return int(words[0]) % (_SEED_LIMIT - self.env.num_envs)
+
+    def _finish(self, recording: Recording, snapshot: Snapshot) -> tuple[Rollout, EpisodeStats]:
+        observations = recording.observations
+        mask = valid_rows(recording.terminated, recording.truncated, self._ended)
+        terminated, truncated = recording.terminated & mask, recording.truncated & mask
+        ended = terminated | truncated
+        rollout = Rollout(
+            observations=observations,
+            actions=recording.actions,
+            behaviour_log_probs=self._log_probs(
+                snapshot,
+                tf.nest.map_structure(lambda leaf: leaf[:-1], observations),
+                recording.actions,
+            ),
+            rewards=recording.rewards.astype(np.float32),
+            terminated=terminated,
+            truncated=truncated,
+            mask=mask,
+            policy_version=np.full(mask.shape, snapshot.version, np.int64),
+        )
+        episodes = self._episodes.add(recording.rewards, ended, mask)
+        self._next_step += self.num_steps
+        self.env_steps += int(mask.sum())
+        self._ended = ended[-1]
+        self._observations = tf.nest.map_structure(lambda leaf: leaf[-1].copy(), observations)
+        return rollout, episodes
+
+    def _example_call(self) -> tuple[Any, Any, Any]:
+        """Arguments for one call of the action function, the observations drawn at random."""
+        snapshot = acting.take_snapshot(self.policy)
+        space = copy.deepcopy(self.env.single_observation_space)
+        space.seed(self.seed)
+        batch = [space.sample() for _ in range(self.env.num_envs)]
+        empty: Any = gym.vector.utils.create_empty_array(space, len(batch))
+        observations = gym.vector.utils.concatenate(space, batch, empty)
+        weights = [*snapshot.parameters, *snapshot.state]
+        return weights, tf.nest.flatten(observations), self._noise.rows(0, 1)[0]
+
+
+def _check_numbers(num_steps: int, seed: int, num_envs: int) -> None:
+    if num_steps < 1:
+        raise ValueError(f"num_steps must be >= 1, got {num_steps}. Typical values are 64 to 2048.")
+    if not 0 <= seed < _SEED_LIMIT - num_envs:
+        raise ValueError(
+            f"seed must be >= 0 and < {_SEED_LIMIT - num_envs} (2^31 - num_envs), got {seed}."
+        )
