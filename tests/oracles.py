@@ -219,9 +219,13 @@ def as_float64(tensor: Any) -> np.ndarray:
     return np.asarray(tensor, np.float64)
 
 
+def _without_independent(distribution: Any) -> Any:
+    return distribution.distribution if isinstance(distribution, tfd.Independent) else distribution
+
+
 def kl_by_rows(old: Any, new: Any) -> np.ndarray:
     """KL(old || new) of every row in float64, from the parameters of two TFP distributions."""
-    old_base, new_base = (getattr(d, "distribution", d) for d in (old, new))
+    old_base, new_base = map(_without_independent, (old, new))
     if isinstance(old_base, tfd.Normal):
         pair = (old_base.loc, old_base.scale, new_base.loc, new_base.scale)
         rows = normal_kl(*map(as_float64, pair))
@@ -265,7 +269,7 @@ def all_actions(distribution: Any) -> tuple[np.ndarray, np.ndarray]:
     Gaussians, exact up to degree 9 where the products of scores have degree 4; the trapezoidal
     rule in the logit of the action for Betas, which converges geometrically.
     """
-    base = getattr(distribution, "distribution", distribution)
+    base = _without_independent(distribution)
     if isinstance(base, tfd.Categorical):
         return _all_categorical(as_float64(base.logits_parameter()))
     if isinstance(base, tfd.Bernoulli):
@@ -334,18 +338,14 @@ def score_fisher(
     actions, probabilities = all_actions(distribution_fn())
     num_rows = actions.shape[1]
     weights = np.ones(num_rows) if weights is None else np.asarray(weights, np.float64)
-    size = sum(int(np.prod(v.shape)) for v in variables)
-    total = np.zeros((size, size))
-    for some_actions, some_probabilities in zip(actions, probabilities, strict=True):
-        with tf.GradientTape() as tape:
-            distribution = distribution_fn()
-            log_probs = distribution.log_prob(tf.cast(some_actions, distribution.dtype))
-        jacobians = tape.jacobian(
-            log_probs, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO
-        )
-        scores = np.concatenate([np.reshape(as_float64(j), (num_rows, -1)) for j in jacobians], 1)
-        total += np.einsum("n,np,nq->pq", weights * some_probabilities, scores, scores)
-    return total / np.sum(weights)
+    with tf.GradientTape() as tape:
+        distribution = distribution_fn()
+        log_probs = distribution.log_prob(tf.cast(actions, distribution.dtype))
+    jacobians = tape.jacobian(
+        log_probs, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO
+    )
+    scores = np.concatenate([np.reshape(j, (*actions.shape[:2], -1)) for j in jacobians], axis=2)
+    return np.einsum("n,kn,knp,knq->pq", weights, probabilities, scores, scores) / weights.sum()
 
 
 def kl_hessian(
