@@ -8,7 +8,9 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from trpo_tf.evaluation import episode_seed, evaluate
+from trpo_tf.action_map import to_env_actions
+from trpo_tf.evaluation import deterministic_actor, episode_seed, evaluate
+from trpo_tf.policies import make_policy
 
 
 class DrawnLength(gym.Env):
@@ -114,3 +116,18 @@ def test_environments_are_closed_also_after_an_error() -> None:
 def test_counts_are_checked(arguments: dict[str, int], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         evaluate(act, DrawnLength, **arguments)
+
+
+def test_a_policy_in_memory_acts_by_its_present_weights() -> None:
+    space = gym.spaces.Box(np.float32([0, -3]), np.float32([1, 5]))
+    policy = make_policy(DrawnLength.observation_space, space, rescale_actions=True)
+    act_now = deterministic_actor(policy)
+    observations = {"left": np.float32([[1, 2], [3, 4]]), "right": np.array([0, 2])}
+    before = act_now(observations)
+    assert space.contains(before[0])
+    for variable in policy.trainable_variables:
+        variable.assign_add(np.full(variable.shape, 0.1, np.float32))
+    after = act_now(observations)
+    assert (before != after).any()
+    expected = to_env_actions(space, policy(observations).mode(), rescale_actions=True)
+    np.testing.assert_allclose(after, expected, atol=1e-6)

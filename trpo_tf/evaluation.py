@@ -7,7 +7,10 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
+import tensorflow as tf
 
+from trpo_tf import draws, spaces
+from trpo_tf.action_map import to_env_actions
 from trpo_tf.types import EpisodeStats
 
 _SEED_LIMIT = 2**31
@@ -56,6 +59,36 @@ def evaluate(
     finally:
         for env in envs:
             env.close()
+
+
+def deterministic_actor(policy: Any) -> Callable[[Any], np.ndarray]:
+    """The deterministic actions of a policy in memory, for `evaluate` while it is being trained.
+
+    It always acts by the policy's present weights and statistics, and changes neither.
+
+    Args:
+        policy: a Keras model with `observation_space` and `action_space`, as `make_policy` gives.
+
+    Returns:
+        Observations [B, *O] to actions [B, *A], sendable to the environment.
+
+    >>> from trpo_tf.policies import make_policy
+    >>> policy = make_policy(gym.spaces.Box(-1, 1, (3,)), gym.spaces.Discrete(2))
+    >>> deterministic_actor(policy)(np.zeros([5, 3], np.float32)).shape
+    (5,)
+    """
+    specs = spaces.observation_specs(policy.observation_space)
+    rescale_actions = getattr(policy, "rescale_actions", False)
+
+    @tf.function(input_signature=[specs], autograph=False)
+    def actions(observations: Any) -> Any:
+        raw_actions = draws.deterministic_action(policy(observations))
+        return to_env_actions(policy.action_space, raw_actions, rescale_actions)
+
+    def act(observations: Any) -> np.ndarray:
+        return np.asarray(actions(tf.nest.map_structure(tf.constant, observations)))
+
+    return act
 
 
 def episode_seed(seed: int, episode: int) -> int:
