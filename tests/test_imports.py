@@ -18,12 +18,13 @@ PACKAGE = Path(__file__).resolve().parent.parent / "trpo_tf"
 # From the ground up: a layer's label and its rungs. Modules of one rung do not know each other.
 LADDER: tuple[tuple[str, tuple[tuple[str, ...], ...]], ...] = (
     (
-        "0: plain mathematics, records and files; no imports of ours",
+        "0: plain mathematics, records, files and signals; no imports of ours",
         (
             (
                 "atomic_files",
                 "chunks",
                 "conjugate_gradient",
+                "directory_lock",
                 "errors",
                 "execution",
                 "flat",
@@ -33,6 +34,7 @@ LADDER: tuple[tuple[str, tuple[tuple[str, ...], ...]], ...] = (
                 "line_search",
                 "manifest",
                 "named_variables",
+                "sample_rows",
                 "setting",
                 "startup",
                 "types",
@@ -49,9 +51,13 @@ LADDER: tuple[tuple[str, tuple[tuple[str, ...], ...]], ...] = (
                 "normalizer",
                 "random",
                 "single_env",
+                "space_json",
                 "space_structure",
             ),
-            ("observation_check", "spaces"),
+            (
+                "observation_check",
+                "spaces",
+            ),
         ),
     ),
     (
@@ -66,26 +72,85 @@ LADDER: tuple[tuple[str, tuple[tuple[str, ...], ...]], ...] = (
                 "staleness",
                 "torsos",
             ),
-            ("advantage", "policies"),
-            ("samplers.acting", "samplers.episodes", "samplers.vector_env", "value_function"),
-            ("samplers.rollout_log_probs",),
+            (
+                "advantage",
+                "policies",
+                "samplers.action_noise",
+            ),
+            (
+                "samplers.acting",
+                "samplers.episodes",
+                "samplers.policy_fit",
+                "samplers.recording",
+                "samplers.vector_env",
+                "value_function",
+            ),
+            ("samplers.log_probs",),
             ("samplers.synchronous",),
             ("samplers",),
         ),
     ),
-    ("2: the two optimisers", (("batch_passes",), ("natural_gradient", "value_regression"))),
+    (
+        "2: the two optimisers",
+        (
+            ("batch_passes",),
+            (
+                "natural_gradient",
+                "value_regression",
+            ),
+        ),
+    ),
     (
         "3: the algorithm as a composition; settings",
-        (("config", "environments", "trpo"), ("presets",), ("assembly",)),
+        (
+            (
+                "config",
+                "environments",
+                "trpo",
+            ),
+            ("presets",),
+            ("assembly",),
+        ),
     ),
     (
         "4: around the algorithm",
         (
-            ("checkpoint", "evaluation", "learning_curve", "metrics", "signatures", "warmup"),
-            ("run_directory", "saved_model"),
+            (
+                "checkpoint",
+                "evaluation",
+                "event_file",
+                "model_card",
+                "model_versions",
+                "progress_display",
+                "progress_file",
+                "provenance",
+                "run_record",
+                "signatures",
+                "video",
+                "warmup",
+            ),
+            (
+                "learning_curve",
+                "loaded_policy",
+                "metrics",
+                "run_directory",
+                "saved_model",
+            ),
+            ("training_session",),
+            ("training_loop",),
         ),
     ),
-    ("5: command lines", (("command_line",), ("evaluate", "export", "train"))),
+    (
+        "5: command lines",
+        (
+            ("command_line",),
+            (
+                "evaluate",
+                "export",
+                "train",
+            ),
+        ),
+    ),
     ("the public names", (("__init__",),)),
 )
 
