@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 
@@ -45,7 +46,7 @@ def test_comes_back(path, record):
     run_record.write_record(path, resumed)
     again = run_record.read_record(path)
     assert len(again.sessions) == 2
-    assert again._replace(sessions=record.sessions) == record
+    assert dataclasses.replace(again, sessions=record.sessions) == record
 
 
 def test_settings_of_an_older_version_take_defaults(path, record):

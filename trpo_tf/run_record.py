@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import gymnasium as gym
 
@@ -31,7 +32,8 @@ _SESSION_TYPES: dict[str, tuple[type, ...]] = {
 }
 
 
-class RunRecord(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class RunRecord:
     """The settings of a run, where each came from, and what it ran with.
 
     Attributes:
@@ -51,7 +53,7 @@ class RunRecord(NamedTuple):
 
     def resumed(self, session: Mapping[str, Any]) -> RunRecord:
         """The record with one more session."""
-        return self._replace(sessions=(*self.sessions, session))
+        return dataclasses.replace(self, sessions=(*self.sessions, session))
 
     def check_spaces(self, observation_space: gym.Space, action_space: gym.Space) -> None:
         """Refuses an environment that the run's models were not made for.
