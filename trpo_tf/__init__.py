@@ -11,15 +11,19 @@ start()
 
 from trpo_tf.advantage import Advantage
 from trpo_tf.conjugate_gradient import conjugate_gradient
+from trpo_tf.environments import make_vector_env
 from trpo_tf.execution import Execution
 from trpo_tf.kl_constraint import KLConstraint
 from trpo_tf.line_search import Backtracking, FillTrustRegion
+from trpo_tf.loaded_policy import LoadedPolicy, load_policy
 from trpo_tf.natural_gradient import NaturalGradientOptimizer
 from trpo_tf.normalizer import RunningNormalizer
 from trpo_tf.policies import make_policy
 from trpo_tf.preconditioner import DiagonalPreconditioner
 from trpo_tf.return_scaling import ReturnScaling
+from trpo_tf.run_directory import Run, load_run
 from trpo_tf.samplers import Sampler
+from trpo_tf.saved_model import export_policy
 from trpo_tf.trpo import TRPO
 from trpo_tf.types import (
     AdvantageEstimate,
@@ -45,15 +49,21 @@ __all__ = [
     "Execution",
     "FillTrustRegion",
     "KLConstraint",
+    "LoadedPolicy",
     "NaturalGradientOptimizer",
     "ReturnScaling",
     "Rollout",
+    "Run",
     "RunningNormalizer",
     "Sampler",
     "StepStatus",
     "UpdateInfo",
     "ValueRegression",
     "conjugate_gradient",
+    "export_policy",
+    "load_policy",
+    "load_run",
     "make_policy",
     "make_value_function",
+    "make_vector_env",
 ]
