@@ -126,6 +126,7 @@ LADDER: tuple[tuple[str, tuple[tuple[str, ...], ...]], ...] = (
                 "provenance",
                 "run_record",
                 "signatures",
+                "training_report",
                 "video",
                 "warmup",
             ),
