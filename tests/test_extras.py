@@ -105,3 +105,48 @@ def test_no_base_dependency_is_an_extra():
 
 def project() -> dict:
     return tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+
+
+@pytest.fixture
+def run_bare(run_code):
+    """Runs a command line where no extra is installed."""
+
+    def run(command: str, *arguments: str):
+        return run_code(
+            "import runpy, sys\n"
+            f"sys.modules.update(dict.fromkeys({sorted(OPTIONAL)}))\n"
+            f"sys.argv = {[command, *arguments]}\n"
+            f"runpy.run_module('trpo_tf.{command}', run_name='__main__', alter_sys=True)"
+        )
+
+    return run
+
+
+def test_training_in_an_environment_whose_extra_is_missing_ends_with_one_line(run_bare, tmp_path):
+    result = run_bare("train", "--env=Walker2d", "--logdir=run")
+    assert result.returncode == 1
+    assert result.stderr.count("\n") == 1
+    assert 'pip install "trpo_tf[mujoco]"' in result.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_base_installation_trains_exports_and_evaluates(run_bare, tmp_path):
+    trained = run_bare(
+        "train",
+        "--env=CartPole",
+        "--total_steps=128",
+        "--num_envs=2",
+        "--num_steps=64",
+        "--execution=graph",
+        "--logdir=run",
+        "--export_dir=model",
+    )
+    assert trained.returncode == 0, trained.stderr
+    assert 'pip install "trpo_tf[plot]"' in trained.stdout + trained.stderr
+    assert not (tmp_path / "run" / "learning_curve.png").exists()
+    evaluated = run_bare("evaluate", "--saved_model=model", "--episodes=2")
+    assert (evaluated.returncode, evaluated.stderr) == (0, "")
+    filmed = run_bare("evaluate", "--saved_model=model", "--episodes=1", "--video=walk.mp4")
+    assert filmed.returncode == 1
+    assert filmed.stderr.count("\n") == 1
+    assert 'pip install "trpo_tf[video]"' in filmed.stderr
