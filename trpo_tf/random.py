@@ -174,7 +174,7 @@ def row_gumbels(seeds: tf.Tensor, count: int, dtype: tf.DType = tf.float32) -> t
 
 
 def step_seeds(
-    seed: int, first_env: int, num_envs: int, first_step: int, num_steps: int
+    seed: int, first_env: int, num_envs: int, first_step: int | tf.Tensor, num_steps: int
 ) -> tf.Tensor:
     """Seeds of the rows (step, environment) of a run.
 
@@ -186,7 +186,8 @@ def step_seeds(
         seed: the run's, from 0 to 2^64 - 1.
         first_env: index of the first environment.
         num_envs: B.
-        first_step: steps that each environment has taken before.
+        first_step: steps that each environment has taken before; in a traced function a scalar
+            int64 tensor, which is not checked.
         num_steps: T.
 
     Returns:
@@ -212,12 +213,12 @@ def step_seeds(
     return tf.bitcast(threefry2x32(key, counters), tf.int32)
 
 
-def _counter_range(name: str, first: int, count: int) -> tf.Tensor:
-    if first < 0 or count < 0 or first + count > _COUNTER_LIMIT:
+def _counter_range(name: str, first: int | tf.Tensor, count: int) -> tf.Tensor:
+    if not tf.is_tensor(first) and (first < 0 or count < 0 or first + count > _COUNTER_LIMIT):
         raise ValueError(
             f"{name} numbers must lie between 0 and 2^32 - 1, got {count} from {first} on."
         )
-    return tf.cast(tf.range(first, first + count, dtype=tf.int64), tf.uint32)
+    return tf.cast(first + tf.range(count, dtype=tf.int64), tf.uint32)
 
 
 def _blocks(seeds: tf.Tensor, num_blocks: int) -> tf.Tensor:

@@ -27,24 +27,27 @@ class ActionNoise:
     """
 
     def __init__(self, distribution: Any, seed: int) -> None:
-        spec = draws.noise_spec(distribution)
+        self._spec = draws.noise_spec(distribution)
         self._seed = seed
         self._num_envs = int(distribution.batch_shape[0])
-        self.is_seeds = spec is None
-        if spec is None:
+        self.is_seeds = self._spec is None
+        if self._spec is None:
             self.row_spec = tf.TensorSpec([self._num_envs, 2], tf.int32)
-            return
-        dtype = _float_dtype(distribution)
-        self.row_spec = tf.TensorSpec([self._num_envs, spec.size], dtype)
-        self._row_noise = tf.function(lambda seeds: draws.row_noise(spec, seeds, dtype))
+        else:
+            dtype = _float_dtype(distribution)
+            self.row_spec = tf.TensorSpec([self._num_envs, self._spec.size], dtype)
+        self._traced_rows = tf.function(self._rows)
 
     def rows(self, first_step: int, num_steps: int) -> np.ndarray:
         """Noise [T, B, k], or seeds int32 [T, B, 2], of the steps from `first_step` on."""
+        return self._traced_rows(tf.constant(first_step, tf.int64), num_steps).numpy()
+
+    def _rows(self, first_step: tf.Tensor, num_steps: int) -> tf.Tensor:
         seeds = random.step_seeds(self._seed, 0, self._num_envs, first_step, num_steps)
-        if self.is_seeds:
-            return seeds.numpy()
-        noise = self._row_noise(tf.reshape(seeds, [-1, 2])).numpy()
-        return noise.reshape([num_steps, *self.row_spec.shape])
+        if self._spec is None:
+            return seeds
+        noise = draws.row_noise(self._spec, tf.reshape(seeds, [-1, 2]), self.row_spec.dtype)
+        return tf.reshape(noise, [num_steps, *self.row_spec.shape])
 
     def draw(self, distribution: Any, rows: Any) -> Any:
         """Draws actions [B, *A] from a distribution and the rows of one step."""
