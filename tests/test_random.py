@@ -275,6 +275,16 @@ def test_step_seeds_do_not_depend_on_rollouts_or_groups() -> None:
     np.testing.assert_array_equal(np.concatenate(rollouts), whole)
 
 
+@pytest.mark.parametrize("execution", [Execution.GRAPH, Execution.XLA])
+def test_step_seeds_while_tracing(execution: Execution) -> None:
+    compiled = execution.compile(lambda first_step: step_seeds(5, 2, 3, first_step, 4))
+    # int64, because the last steps do not fit into int32.
+    for first_step in (0, 17, 2**31 - 2, 2**32 - 4):
+        np.testing.assert_array_equal(
+            compiled(tf.constant(first_step, tf.int64)), step_seeds(5, 2, 3, first_step, 4)
+        )
+
+
 def test_no_two_rows_of_a_run_share_a_seed() -> None:
     seeds = step_seeds(0, 0, 100, 0, 200).numpy().reshape(-1, 2)
     assert len(np.unique(seeds, axis=0)) == 100 * 200
