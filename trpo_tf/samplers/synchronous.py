@@ -70,7 +70,7 @@ class Sampler:
         execution: Execution = Execution.XLA,
     ) -> None:
         vector_env.validate_vector_env(env)
-        _check_numbers(num_steps, seed, env.num_envs)
+        _check_arguments(num_steps, seed, env.num_envs, inference)
         self.env = env
         self.policy = policy
         self.num_steps = num_steps
@@ -197,10 +197,13 @@ class Sampler:
         return weights, tf.nest.flatten(observations), self._noise.rows(0, 1)[0]
 
 
-def _check_numbers(num_steps: int, seed: int, num_envs: int) -> None:
+def _check_arguments(num_steps: int, seed: int, num_envs: int, inference: Inference | str) -> None:
     if num_steps < 1:
         raise ValueError(f"num_steps must be >= 1, got {num_steps}. Typical values are 64 to 2048.")
     if not 0 <= seed < _SEED_LIMIT - num_envs:
         raise ValueError(
             f"seed must be >= 0 and < {_SEED_LIMIT - num_envs} (2^31 - num_envs), got {seed}."
         )
+    kinds = [kind.value for kind in Inference]
+    if inference not in [*Inference, *kinds]:
+        raise ValueError(f"inference must be one of {', '.join(kinds)}, got {inference!r}.")
