@@ -101,7 +101,7 @@ def make_advantage(config: TRPOConfig) -> Advantage:
 def make_optimizer(config: TRPOConfig) -> NaturalGradientOptimizer:
     """Makes the policy's optimiser, with a linear schedule of max_kl if a last value is given."""
     probes = config.preconditioner_probes
-    searches = {"fill": FillTrustRegion, "classic": Backtracking}
+    search = FillTrustRegion() if config.line_search == "fill" else Backtracking()
     max_kl = _linear(config.max_kl, config.max_kl_final, config.num_updates)
     return NaturalGradientOptimizer(
         KLConstraint(max_kl=max_kl),
@@ -110,7 +110,7 @@ def make_optimizer(config: TRPOConfig) -> NaturalGradientOptimizer:
         cg_tolerance=config.cg_tolerance,
         fisher_fraction=config.fisher_fraction,
         preconditioner=DiagonalPreconditioner(probes) if probes else None,
-        line_search=searches[config.line_search](),
+        line_search=search,
         chunk_rows=config.chunk_rows,
         execution=Execution(config.execution),
     )

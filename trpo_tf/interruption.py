@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
+from collections.abc import Iterator
 from types import FrameType
 from typing import Any, Self
 
@@ -19,8 +21,8 @@ class Interruption:
 
     >>> with Interruption() as interruption:
     ...     signal.raise_signal(signal.SIGTERM)
-    ...     interruption.signal_number
-    <Signals.SIGTERM: 15>
+    ...     interruption.signal_number.name
+    'SIGTERM'
     """
 
     def __init__(self) -> None:
@@ -39,3 +41,20 @@ class Interruption:
         if self.signal_number is not None:
             raise KeyboardInterrupt
         self.signal_number = signal.Signals(number)
+
+
+@contextlib.contextmanager
+def workers_ignore_ctrl_c() -> Iterator[None]:
+    """Processes that are started in the body leave Ctrl-C to this one.
+
+    A terminal sends SIGINT to all of them, and a worker that ended by itself would take the last
+    update with it. An ignored signal is inherited, whichever way a process is started.
+
+    >>> with workers_ignore_ctrl_c():
+    ...     signal.raise_signal(signal.SIGINT)
+    """
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

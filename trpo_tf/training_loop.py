@@ -1,0 +1,220 @@
+"""Collect, update, report, evaluate, checkpoint; until the steps are made or a signal comes."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from trpo_tf import atomic_files, checkpoint, environments, saved_model
+from trpo_tf.action_map import to_env_actions
+from trpo_tf.draws import deterministic_action
+from trpo_tf.errors import TrainingStopped
+from trpo_tf.evaluation import evaluate
+from trpo_tf.interruption import Interruption
+from trpo_tf.metrics import ProgressLog
+from trpo_tf.model_card import training_summary
+from trpo_tf.training_session import Session
+from trpo_tf.types import EpisodeStats, Rollout, StepStatus, UpdateInfo
+
+_NON_FINITE = (StepStatus.NON_FINITE_ROLLOUT, StepStatus.NON_FINITE_GRADIENT)
+
+
+class TrainingLoop:
+    """Trains what a session holds and keeps its directory up to date.
+
+    A checkpoint is written at the start, every `checkpoint_every` updates and at the end, but never
+    while updates are being refused for numbers that are not finite: whatever spoils them must not
+    push the good checkpoints out.
+
+    Args:
+        session: what trains.
+        log: where updates are reported.
+
+    Attributes:
+        best_return: mean return of the best evaluation, None before there is one.
+        evaluation: the last evaluation's episodes, None before there is one.
+    """
+
+    def __init__(self, session: Session, log: ProgressLog) -> None:
+        self.session = session
+        self.best_return: float | None = session.state.get("best_return")
+        self.evaluation: EpisodeStats | None = None
+        self._log = log
+        self._refused_in_a_row = 0
+        self._act = greedy_actions(session.components.policy)
+
+    @property
+    def updates(self) -> int:
+        """Updates made so far, those of earlier sessions included."""
+        return int(self.session.components.trpo.policy_version.numpy())
+
+    @property
+    def env_steps(self) -> int:
+        """Environment steps made so far, those of earlier sessions included."""
+        return self.session.components.sampler.env_steps
+
+    def run(self, interruption: Interruption) -> bool:
+        """Trains until all steps are made or a signal has come.
+
+        Returns:
+            Whether all steps are made.
+
+        Raises:
+            TrainingStopped: too many updates in a row were refused for numbers that are not finite,
+                or the environment's workers have died. The last checkpoint is intact.
+            OSError: something cannot be written.
+        """
+        config = self.session.run.record.config
+        if not self.session.state:
+            self.save()
+        while self.env_steps < config.total_steps:
+            self._iterate()
+            is_due = self.updates % config.checkpoint_every == 0
+            if is_due or interruption.signal_number is not None:
+                self.save()
+            if interruption.signal_number is not None:
+                return self.env_steps >= config.total_steps
+        self.save()
+        return True
+
+    def save(self, exported: str | None = None) -> None:
+        """Writes a checkpoint, unless the last update was refused for non-finite numbers.
+
+        Args:
+            exported: the saved model that the finished run left.
+        """
+        if self._refused_in_a_row:
+            return
+        components, run = self.session.components, self.session.run
+        state = {
+            "env_steps": self.env_steps,
+            "sampler": components.sampler.state(),
+            "progress": self._log.state(),
+            "best_return": self.best_return,
+            "exported": exported,
+        }
+        self._log.sync()
+        checkpoint.save_checkpoint(
+            run.checkpoints_path,
+            self.updates,
+            components.trpo.checkpointables(),
+            state,
+            run.record.config.keep_checkpoints,
+        )
+
+    def export(self, export_dir: str | os.PathLike[str]) -> Path:
+        """Writes policy and value function as the next version of a served model."""
+        components, record = self.session.components, self.session.run.record
+        return saved_model.export_policy(
+            components.policy,
+            export_dir,
+            value_function=components.value_function,
+            metadata=training_summary(
+                record.config, record.origins, self.updates, self.env_steps, self.evaluation
+            ),
+        )
+
+    def _iterate(self) -> None:
+        steps_before = self.env_steps
+        began = time.perf_counter()
+        rollout, episodes = self._collect()
+        collected = time.perf_counter()
+        info = self.session.components.trpo.update(rollout)
+        updated = time.perf_counter()
+        evaluation = self._evaluate(steps_before)
+        self._log.record(
+            update=self.updates,
+            env_steps=self.env_steps,
+            episodes=episodes,
+            info=info,
+            evaluation=evaluation,
+            collect_seconds=collected - began,
+            update_seconds=updated - collected,
+        )
+        self._count_refusal(info)
+
+    def _collect(self) -> tuple[Rollout, EpisodeStats]:
+        try:
+            return self.session.components.sampler.collect()
+        except RuntimeError as error:
+            # Its subclasses are faults of a program; this one says that a worker has died.
+            if type(error) is not RuntimeError:
+                raise
+            raise TrainingStopped(f"{error} {self._way_on()}") from error
+
+    def _evaluate(self, steps_before: int) -> EpisodeStats | None:
+        """Evaluates if a multiple of eval_every was passed, and after the last update."""
+        config = self.session.run.record.config
+        every = config.eval_every
+        is_last = self.env_steps >= config.total_steps
+        if every == 0 or (steps_before // every == self.env_steps // every and not is_last):
+            return None
+        self.evaluation = evaluate(
+            self._act,
+            lambda: environments.make_env(config.env, config.env_kwargs),
+            config.eval_episodes,
+            config.seed,
+        )
+        mean_return = float(np.mean(self.evaluation.returns))
+        if self.best_return is None or mean_return > self.best_return:
+            self.best_return = mean_return
+            self._keep_best()
+        return self.evaluation
+
+    def _keep_best(self) -> None:
+        """Exports into the run directory; of all that were once the best only the last stays."""
+        base = self.session.run.best_policy_path
+        earlier = list(base.glob("[0-9]*"))
+        self.export(base)
+        for version in earlier:
+            atomic_files.remove_directory(version)
+
+    def _count_refusal(self, info: UpdateInfo) -> None:
+        status = StepStatus(int(info.status))
+        if status not in _NON_FINITE:
+            self._refused_in_a_row = 0
+            return
+        self._refused_in_a_row += 1
+        limit = self.session.run.record.config.max_refused_updates
+        if self._refused_in_a_row >= limit:
+            raise TrainingStopped(
+                f"{limit} updates in a row were refused ({status.name}). {status.remedy} "
+                f"{self._way_on()}"
+            )
+
+    def _way_on(self) -> str:
+        run = self.session.run
+        return f"The last checkpoint in {run.path} is intact; --resume continues from it."
+
+
+def greedy_actions(policy: keras.Model) -> Callable[[Any], np.ndarray]:
+    """A function from observations [B, *O] to the policy's deterministic actions [B, *A].
+
+    The actions can be sent to the environment as they are. Statistics of the policy do not change,
+    and what it learns later is heeded.
+
+    Args:
+        policy: made by `make_policy`.
+
+    >>> import gymnasium as gym
+    >>> from trpo_tf.policies import make_policy
+    >>> policy = make_policy(gym.spaces.Box(-1, 1, (3,)), gym.spaces.Discrete(2, start=5))
+    >>> greedy_actions(policy)(np.zeros([4, 3], np.float32)).shape
+    (4,)
+    """
+
+    @tf.function(autograph=False)
+    def actions(observations: Any) -> Any:
+        raw_actions = deterministic_action(policy(observations))
+        return to_env_actions(policy.action_space, raw_actions, policy.rescale_actions)
+
+    return lambda observations: actions(
+        tf.nest.map_structure(tf.convert_to_tensor, observations)
+    ).numpy()

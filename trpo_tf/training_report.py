@@ -1,0 +1,67 @@
+"""What the training command tells a person before and after: settings, commands to go on with."""
+
+from __future__ import annotations
+
+import shlex
+import textwrap
+from collections.abc import Mapping
+from pathlib import Path
+
+from trpo_tf.config import TRPOConfig
+from trpo_tf.presets import preset
+from trpo_tf.setting import shown
+
+_INDENT = "  "
+
+
+def settings_table(config: TRPOConfig, origins: Mapping[str, str], width: int = 100) -> str:
+    """All settings, grouped by where they come from, what the user said first.
+
+    >>> config = TRPOConfig(env="Swimmer-v5", discount=0.9999)
+    >>> origins = dict.fromkeys(config.to_json(), "default")
+    >>> origins |= {"env": "flag", "discount": "preset Swimmer"}
+    >>> print(settings_table(config, origins)[:97])
+    flag
+      env=Swimmer-v5
+    preset Swimmer (zoo: discount 0.9999, 359; with 0.99 everyone stays
+    """
+    groups: dict[str, list[str]] = {}
+    for name in config.to_json():
+        words = f"{name}={shown(getattr(config, name))}"
+        groups.setdefault(origins.get(name, "default"), []).append(words)
+    lines = []
+    for origin in sorted(groups, key=lambda origin: (origin == "default", origin != "flag")):
+        reason = preset(config.env).reason if origin.startswith("preset ") else ""
+        title = f"{origin} ({reason})" if reason else origin
+        lines += textwrap.wrap(title, width, subsequent_indent=_INDENT)
+        lines += _wrapped(groups[origin], width)
+    return "\n".join(lines)
+
+
+def resume_command(logdir: Path) -> str:
+    """The command that continues a run."""
+    return f"python -m trpo_tf.train --resume --logdir={shlex.quote(str(logdir))}"
+
+
+def container_command(version: Path) -> str:
+    """The command that serves an exported version, and later ones beside it, from a container.
+
+    >>> container_command(Path("/models/Walker2d/3"))[:62]
+    'docker run --rm -p 8501:8501 -v /models/Walker2d:/models/Walker'
+    """
+    base, name = version.parent.absolute(), version.parent.name
+    return (
+        f"docker run --rm -p 8501:8501 -v {shlex.quote(f'{base}:/models/{name}')} "
+        f"-e MODEL_NAME={shlex.quote(name)} tensorflow/serving"
+    )
+
+
+def _wrapped(words: list[str], width: int) -> list[str]:
+    """Words in lines, never broken inside a word."""
+    lines, line = [], ""
+    for word in words:
+        if line and len(_INDENT) + len(line) + 1 + len(word) > width:
+            lines.append(_INDENT + line)
+            line = ""
+        line = f"{line} {word}" if line else word
+    return [*lines, _INDENT + line]

@@ -1,0 +1,255 @@
+"""A run that is about to train: a new one, one begun from another's weights, or a resumed one."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import gymnasium as gym
+
+from trpo_tf import assembly, checkpoint, environments, run_record
+from trpo_tf.assembly import Components
+from trpo_tf.config import TRPOConfig
+from trpo_tf.environment_ids import resolve_env_id
+from trpo_tf.interruption import workers_ignore_ctrl_c
+from trpo_tf.presets import resolve
+from trpo_tf.provenance import describe_session
+from trpo_tf.run_directory import RunDirectory, load_run
+from trpo_tf.run_record import RunRecord
+from trpo_tf.setting import shown
+from trpo_tf.space_json import space_to_json
+
+# What the networks are made of: weights that were made with one cannot be used with another.
+MODEL_SETTINGS = (
+    "hidden_sizes",
+    "activation",
+    "initial_log_std",
+    "state_dependent_std",
+    "normalize_observations",
+    "rescale_actions",
+)
+# What was decided when a run began, because the shape or the meaning of its state depends on it.
+FIXED_SETTINGS = ("env", "env_kwargs", "num_envs", "seed", "scale_returns", *MODEL_SETTINGS)
+
+_TAKEN_FROM = "run "
+
+
+class Session(NamedTuple):
+    """All that a training loop needs; `close` frees it.
+
+    Attributes:
+        run: the directory, locked; its record has the settings.
+        components: what trains.
+        state: counters of the checkpoint that training continues from; empty for a new run.
+        is_resumed: whether the run had begun before.
+    """
+
+    run: RunDirectory
+    components: Components
+    state: dict[str, Any]
+    is_resumed: bool
+
+    def close(self) -> None:
+        """Closes the environments and unlocks the directory."""
+        self.components.sampler.close()
+        self.run.close()
+
+
+class Finished(NamedTuple):
+    """A run that has nothing left to do.
+
+    Attributes:
+        env_steps: environment steps that it trained for.
+        exported: the saved model that it left.
+    """
+
+    env_steps: int
+    exported: str
+
+
+def settle(
+    given: Mapping[str, Any], init_from: str | os.PathLike[str] | None = None
+) -> tuple[TRPOConfig, dict[str, str]]:
+    """The settings of a new run and where each comes from.
+
+    Args:
+        given: settings that the user gave, by name.
+        init_from: a run directory whose weights the run begins with. Settings of its models are
+            taken over, and its environment if none is given.
+
+    Raises:
+        FileNotFoundError: `init_from` holds no run.
+        ValueError: there is no such environment, a setting is refused, or it contradicts the
+            models of `init_from`.
+        ImportError: the environment needs an extra that is not installed.
+    """
+    taken: dict[str, Any] = {}
+    if init_from is not None:
+        source = _read_record(init_from).config
+        taken = {name: getattr(source, name) for name in MODEL_SETTINGS}
+        given = {"env": source.env, **given}
+        _refuse_changes(source, given, MODEL_SETTINGS, f"the weights of {init_from} were made with")
+    env_id = resolve_env_id(given["env"])
+    config, origins = resolve(env_id, {**given, **taken, "env": env_id})
+    origins |= dict.fromkeys(taken, f"{_TAKEN_FROM}{init_from}")
+    return config, origins
+
+
+def changed_record(given: Mapping[str, Any], logdir: str | os.PathLike[str]) -> RunRecord:
+    """A run's record with the settings that the user changes on resuming it.
+
+    Args:
+        given: settings to change, by name; those in `FIXED_SETTINGS` must be as they were.
+        logdir: the run directory.
+
+    Raises:
+        FileNotFoundError: the directory holds no run.
+        ValueError: a setting that must not change or that is refused, or a damaged record.
+    """
+    record = _read_record(logdir)
+    if "env" in given:
+        given = {**given, "env": resolve_env_id(given["env"])}
+    _refuse_changes(record.config, given, FIXED_SETTINGS, f"{logdir} was begun with")
+    config = TRPOConfig(**{**record.config.to_json(), **given})
+    changed = [name for name in given if getattr(config, name) != getattr(record.config, name)]
+    origins = {**record.origins, **dict.fromkeys(changed, "flag on resuming")}
+    return dataclasses.replace(record, config=config, origins=origins)
+
+
+def begin(
+    config: TRPOConfig,
+    origins: Mapping[str, str],
+    logdir: str | os.PathLike[str],
+    command_line: Sequence[str],
+    init_from: str | os.PathLike[str] | None = None,
+) -> Session:
+    """Makes the environments, the parts and the directory of a new run.
+
+    Args:
+        config: of the run.
+        origins: where each setting comes from.
+        logdir: the run directory; it must not hold a run.
+        command_line: kept in the run's record.
+        init_from: a run directory whose weights and statistics the run begins with.
+
+    Raises:
+        FileExistsError: the directory holds a run; nothing in it is changed.
+        OSError: the directory cannot be made or written.
+        ValueError: the environment's spaces are not supported or differ from those of `init_from`.
+        ImportError: the environment needs an extra that is not installed.
+    """
+    with contextlib.ExitStack() as undo:
+        env = _make_env(config)
+        undo.callback(env.close)
+        components = assembly.assemble(config, env)
+        spaces = env.single_observation_space, env.single_action_space
+        record = RunRecord(config, origins, *spaces, (describe_session(command_line),))
+        if init_from is not None:
+            _take_weights(init_from, components, record)
+        run = RunDirectory.create(logdir, record)
+        undo.pop_all()
+    return Session(run, components, state={}, is_resumed=False)
+
+
+def resume(
+    given: Mapping[str, Any], logdir: str | os.PathLike[str], command_line: Sequence[str]
+) -> Session | Finished:
+    """Takes up a run where its newest whole checkpoint left it.
+
+    Variables, optimiser slots, normalisers, return scaling and counters continue exactly; the
+    environments are reset. A run that was stopped before its first checkpoint begins again.
+
+    Args:
+        given: settings to change, by name; those in `FIXED_SETTINGS` must be as they were.
+        logdir: the run directory.
+        command_line: kept in the run's record.
+
+    Raises:
+        FileNotFoundError: the directory holds no run.
+        ValueError: a setting that must not change, damaged files, or another environment.
+        OSError: the directory cannot be written, or another process trains in it.
+    """
+    with contextlib.ExitStack() as undo:
+        run = undo.enter_context(RunDirectory.resume(logdir))
+        record = changed_record(given, logdir)
+        found = checkpoint.latest_checkpoint(run.checkpoints_path)
+        if found is None:
+            _refuse_lost_weights(record, logdir)
+        state = {} if found is None else checkpoint.read_state(found)
+        done = _finished(record.config, state)
+        if done is not None:
+            return done
+        env = _make_env(record.config)
+        undo.callback(env.close)
+        record.check_spaces(env.single_observation_space, env.single_action_space)
+        components = assembly.assemble(record.config, env)
+        if found is not None:
+            checkpoint.restore_checkpoint(found, components.trpo.checkpointables())
+            components.sampler.restore(state.get("sampler", {}))
+        run.rewrite_record(record.resumed(describe_session(command_line)))
+        undo.pop_all()
+    return Session(run, components, state, is_resumed=True)
+
+
+def _make_env(config: TRPOConfig) -> gym.vector.VectorEnv:
+    with workers_ignore_ctrl_c():
+        return environments.make_vector_env(
+            config.env, config.num_envs, config.vectorization, config.env_kwargs, config.seed
+        )
+
+
+def _refuse_changes(
+    config: TRPOConfig, given: Mapping[str, Any], fixed: Sequence[str], reason: str
+) -> None:
+    for name in fixed:
+        before = getattr(config, name)
+        wanted = given.get(name, before)
+        if (tuple(wanted) if isinstance(wanted, list) else wanted) != before:
+            raise ValueError(
+                f"{name} cannot be {shown(wanted)}: {reason} {shown(before)}. Leave it out, or "
+                "start a new run."
+            )
+
+
+def _finished(config: TRPOConfig, state: Mapping[str, Any]) -> Finished | None:
+    exported = state.get("exported")
+    env_steps = state.get("env_steps", 0)
+    if exported is None or env_steps < config.total_steps:
+        return None
+    return Finished(env_steps, exported)
+
+
+def _take_weights(
+    init_from: str | os.PathLike[str], components: Components, record: RunRecord
+) -> None:
+    source = load_run(init_from)
+    for kind in ("observation_space", "action_space"):
+        before, here = getattr(source.record, kind), getattr(record, kind)
+        if space_to_json(before) != space_to_json(here):
+            raise ValueError(
+                f"The weights of {init_from} are for {kind.replace('_', ' ')} {before}, but "
+                f"{record.config.env} has {here}. Choose a run of the same spaces."
+            )
+    components.policy.set_weights(source.policy.get_weights())
+    components.value_function.set_weights(source.value_function.get_weights())
+
+
+def _refuse_lost_weights(record: RunRecord, logdir: str | os.PathLike[str]) -> None:
+    """A run with another's weights, killed before its first checkpoint, cannot begin again."""
+    sources = {origin for origin in record.origins.values() if origin.startswith(_TAKEN_FROM)}
+    for source in sources:
+        raise ValueError(
+            f"{logdir} was stopped before its first checkpoint, so the weights that it took from "
+            f"{source.removeprefix(_TAKEN_FROM)} are lost. Start a new run with --init_from."
+        )
+
+
+def _read_record(logdir: str | os.PathLike[str]) -> RunRecord:
+    path = Path(logdir) / "config.json"
+    if not path.is_file():
+        raise FileNotFoundError(f"{logdir} holds no run (config.json is missing).")
+    return run_record.read_record(path)
