@@ -119,6 +119,7 @@ LADDER: tuple[tuple[str, tuple[tuple[str, ...], ...]], ...] = (
                 "checkpoint",
                 "evaluation",
                 "event_file",
+                "film_worker",
                 "model_card",
                 "model_versions",
                 "progress_display",
@@ -127,7 +128,6 @@ LADDER: tuple[tuple[str, tuple[tuple[str, ...], ...]], ...] = (
                 "run_record",
                 "signatures",
                 "training_report",
-                "video",
                 "warmup",
             ),
             (
@@ -136,6 +136,7 @@ LADDER: tuple[tuple[str, tuple[tuple[str, ...], ...]], ...] = (
                 "metrics",
                 "run_directory",
                 "saved_model",
+                "video",
             ),
             ("training_session",),
             ("training_loop",),
