@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,77 +13,105 @@ import pytest
 
 from trpo_tf import video
 
+# An environment in a module of its own, as a user has one: the film is made in another process.
+MODULE = '''
+import os
+import gymnasium as gym
+import numpy as np
+
 
 class Picture(gym.Env):
-    """Shows the step number as a shade of grey; an episode lasts 5 steps."""
+    """Shows the sum of the actions as a shade of grey; an episode lasts 5 steps."""
 
     observation_space = gym.spaces.Box(0, 9, (1,))
-    action_space = gym.spaces.Discrete(2)
-    metadata = {"render_modes": ["rgb_array"], "render_fps": 10}  # noqa: RUF012
+    action_space = gym.spaces.Discrete(3)
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 10}
 
-    def __init__(self, failure: Exception | None = None) -> None:
-        self.render_mode = "rgb_array"
-        self.failure = failure
-        self.rendered = 0
+    def __init__(self, render_mode=None, failure=None, random=False):
+        self.render_mode, self.failure, self.random = render_mode, failure, random
 
-    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
-        self.steps = 0
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.steps, self.grey = 0, int(self.np_random.integers(50))
         return np.zeros(1, np.float32), {}
 
-    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        self.steps += 1
-        return np.zeros(1, np.float32), 1.0, self.steps == 5, False, {}
+    def step(self, action):
+        self.steps, self.grey = self.steps + 1, self.grey + 10 * int(action)
+        reward = float(os.getpid()) if self.random else float(self.grey)
+        return np.zeros(1, np.float32), reward, self.steps == 5, False, {}
 
-    def render(self) -> Any:
+    def render(self):
+        if self.failure == "crash":
+            os.abort()
         if self.failure is not None:
-            raise self.failure
-        self.rendered += 1
-        return np.full((34, 50, 3), 40 * self.steps, np.uint8)
+            raise AttributeError(self.failure)
+        return np.full((34, 50, 3), self.grey, np.uint8)
 
 
-def play(env: gym.Env, episodes: int) -> None:
-    for _ in range(episodes):
-        env.reset(seed=0)
-        while not env.step(0)[2]:
-            pass
+gym.register("Picture-v0", entry_point=Picture)
+'''
+# No two frames in a row are alike: a GIF would merge them.
+ACTIONS = [2, 1, 1, 2, 1]
+
+
+@pytest.fixture
+def picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A directory for the film, beside a module that registers the environment."""
+    (tmp_path / "picture_module.py").write_text(MODULE)
+    monkeypatch.syspath_prepend(tmp_path)
+    return tmp_path / "films"
+
+
+def record(**env_kwargs: Any) -> video.RecordedEpisode:
+    env = video.RecordedEpisode(gym.make("picture_module:Picture-v0", **env_kwargs))
+    for seed in (3, 4):
+        env.reset(seed=seed)
+        for action in ACTIONS:
+            env.step(np.int64(action))
+    env.close()
+    return env
+
+
+def film(episode: video.RecordedEpisode, path: Path, **env_kwargs: Any) -> bool:
+    return video.film("picture_module:Picture-v0", env_kwargs, episode, path)
+
+
+def test_the_first_episode_is_recorded(picture: Path) -> None:
+    episode = record()
+    assert episode.seed == 3
+    assert [int(action) for action in episode.actions] == ACTIONS
+    start = int(gym.utils.seeding.np_random(3)[0].integers(50))
+    assert episode.total == sum(start + 10 * total for total in np.cumsum(ACTIONS))
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".gif"])
-def test_the_first_episode_is_filmed_from_its_first_frame(tmp_path: Path, suffix: str) -> None:
+def test_an_episode_is_filmed_from_its_first_frame(picture: Path, suffix: str) -> None:
     imageio = pytest.importorskip("imageio.v2")
-    picture, path = Picture(), tmp_path / "films" / f"walk{suffix}"
-    env = video.FilmedEpisode(picture, path)
-    play(env, episodes=3)
-    env.close()
+    path = picture / f"walk{suffix}"
+    assert film(record(), path)
     # Not list(): a film claims to be infinitely long.
     frames = [frame for frame in imageio.get_reader(path)]  # noqa: C416
-    assert picture.rendered == 6
+    start = int(gym.utils.seeding.np_random(3)[0].integers(50))
     assert len(frames) == 6
     assert frames[0].shape[:2] == (34, 50)
-    for step, frame in enumerate(frames):
-        assert abs(float(frame[..., :3].mean()) - 40 * step) < 6
-    assert [file.name for file in path.parent.iterdir()] == [path.name]
+    for frame, total in zip(frames, [0, *np.cumsum(ACTIONS)], strict=True):
+        assert abs(float(frame[..., :3].mean()) - start - 10 * total) < 6
+    assert os.listdir(picture) == [path.name]
 
 
-def test_an_episode_that_does_not_end_leaves_no_film(tmp_path: Path) -> None:
-    env = video.FilmedEpisode(Picture(), tmp_path / "walk.mp4")
-    env.reset()
-    env.step(0)
-    env.close()
-    assert list(tmp_path.iterdir()) == []
+def test_an_environment_that_does_not_repeat_itself_is_noticed(picture: Path) -> None:
+    assert not film(record(random=True), picture / "walk.gif", random=True)
 
 
-def test_what_cannot_be_rendered_is_said_at_the_first_reset(tmp_path: Path) -> None:
-    env = video.FilmedEpisode(
-        Picture(AttributeError("no glGetError\nlong story")), tmp_path / "a.mp4"
-    )
-    with pytest.raises(OSError, match=r"cannot be rendered on this machine: no glGetError\. Leave"):
-        env.reset()
-    env.close()
-    assert list(tmp_path.iterdir()) == []
+def test_what_cannot_be_rendered_is_said(picture: Path) -> None:
+    with pytest.raises(OSError, match=r"filmed on this machine: AttributeError: no glGetError\."):
+        film(record(), picture / "walk.mp4", failure="no glGetError")
+    with pytest.raises(OSError, match=r"filmed on this machine: the renderer died of SIGABRT\."):
+        film(record(), picture / "walk.mp4", failure="crash")
+    assert os.listdir(picture) == []
 
 
-def test_other_formats_are_refused(tmp_path: Path) -> None:
+def test_other_formats_are_refused() -> None:
     with pytest.raises(ValueError, match=r"video must end in one of \.mp4, .* got 'walk\.jpeg'"):
         video.check_video_path("walk.jpeg")
 
@@ -97,8 +126,7 @@ def test_without_imageio_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> 
 def headless(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.delenv("DISPLAY", raising=False)
-    # Set first, so that what the code sets is undone as well.
-    monkeypatch.setenv("MUJOCO_GL", "")
+    monkeypatch.delenv("MUJOCO_GL", raising=False)
     return monkeypatch
 
 
@@ -107,13 +135,15 @@ def test_the_first_backend_that_works_is_taken(headless: pytest.MonkeyPatch) -> 
     headless.setattr(video, "_can_render", lambda name: tried.append(name) or name == "osmesa")
     assert video.choose_mujoco_backend() == "osmesa"
     assert tried == ["egl", "osmesa"]
-    assert video.os.environ["MUJOCO_GL"] == "osmesa"
 
 
-def test_a_backend_that_is_set_stays(headless: pytest.MonkeyPatch) -> None:
+def test_a_backend_that_is_set_is_the_only_one_tried(headless: pytest.MonkeyPatch) -> None:
     headless.setenv("MUJOCO_GL", "glfw")
-    headless.setattr(video, "_can_render", lambda name: pytest.fail("probed"))
+    headless.setattr(video, "_can_render", lambda name: name == "glfw")
     assert video.choose_mujoco_backend() == "glfw"
+    headless.setattr(video, "_can_render", lambda name: name == "egl")
+    with pytest.raises(OSError, match="MUJOCO_GL=glfw failed"):
+        video.choose_mujoco_backend()
 
 
 def test_a_screen_leaves_the_choice_to_mujoco(headless: pytest.MonkeyPatch) -> None:
@@ -123,5 +153,5 @@ def test_a_screen_leaves_the_choice_to_mujoco(headless: pytest.MonkeyPatch) -> N
 
 def test_no_backend_is_one_clear_error(headless: pytest.MonkeyPatch) -> None:
     headless.setattr(video, "_can_render", lambda name: False)
-    with pytest.raises(OSError, match="egl, osmesa, glfw were tried"):
+    with pytest.raises(OSError, match="MUJOCO_GL=egl and osmesa and glfw failed"):
         video.choose_mujoco_backend()

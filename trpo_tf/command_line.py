@@ -7,6 +7,7 @@ import difflib
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from absl import flags
@@ -41,7 +42,7 @@ def run(
     Returns:
         The exit status.
 
-    >>> values = flags.FlagValues()
+    >>> values = new_flags()
     >>> _ = flags.DEFINE_integer("episodes", 20, "How many.", flag_values=values)
     >>> run(lambda values: print(values.episodes), values, ["evaluate", "--episodes=3"])
     3
@@ -64,13 +65,18 @@ def run(
     return 0
 
 
+def new_flags() -> flags.FlagValues:
+    """A command line's own, empty set of flags, to define them in."""
+    return flags.FlagValues()  # type: ignore[no-untyped-call]
+
+
 def required(flag_values: flags.FlagValues, name: str, example: str) -> Any:
     """The value of a flag that has no default.
 
     Raises:
         ValueError: if the flag was not given.
 
-    >>> values = flags.FlagValues()
+    >>> values = new_flags()
     >>> _ = flags.DEFINE_string("env", None, "Gymnasium id.", flag_values=values)
     >>> _ = values(["evaluate"])
     >>> required(values, "env", "Walker2d")
@@ -81,6 +87,21 @@ def required(flag_values: flags.FlagValues, name: str, example: str) -> Any:
     if value is None:
         raise ValueError(f"--{name} is required, for example --{name}={example}.")
     return value
+
+
+def how_to_use(version: Path, env_id: str) -> str:
+    """What to do with an exported version: the commands that evaluate and serve it.
+
+    >>> print(how_to_use(Path("/models/Walker2d/3"), "Walker2d-v5").splitlines()[0])
+    Exported to /models/Walker2d/3
+    """
+    base = version.parent
+    evaluate = f"python -m trpo_tf.evaluate --saved_model={base} --env={env_id} --episodes=20"
+    serve = (
+        f"tensorflow_model_server --rest_api_port=8501 --model_name={base.name} "
+        f"--model_base_path={base.absolute()}"
+    )
+    return f"Exported to {version}\nEvaluate: {evaluate}\nServe:    {serve}"
 
 
 def help_text(description: str, flag_values: flags.FlagValues) -> str:

@@ -19,6 +19,9 @@ from trpo_tf.signatures import DETERMINISTIC, DISTRIBUTION, SAMPLE, VALUE, named
 from trpo_tf.space_json import space_from_json
 from trpo_tf.space_structure import map_arrays
 
+# What TensorFlow raises for a model that is cut short or lacks a part.
+_LOADING_ERRORS = (OSError, RuntimeError, ValueError, LookupError, tf.errors.OpError)
+
 
 class Sample(NamedTuple):
     """Drawn actions.
@@ -45,6 +48,7 @@ class LoadedPolicy:
         metadata: what the exporter wrote beside the model; empty if there is nothing.
         observation_space: what the model takes; None without metadata.
         action_space: what its actions are sent to; None without metadata.
+        env_id: of the environment that it was trained in; None if nobody says.
     """
 
     def __init__(self, path: Path, model: Any, metadata: Mapping[str, Any]) -> None:
@@ -52,6 +56,7 @@ class LoadedPolicy:
         self.metadata = metadata
         self.observation_space = _space(metadata, "observation_space", path)
         self.action_space = _space(metadata, "action_space", path)
+        self.env_id = _env_id(metadata)
         # The signatures hold the model's variables only weakly.
         self._model = model
 
@@ -163,7 +168,7 @@ def load_policy(path: str | os.PathLike[str]) -> LoadedPolicy:
     version = find_version(path)
     try:
         model = tf.saved_model.load(str(version))
-    except (OSError, RuntimeError, ValueError, tf.errors.OpError) as error:
+    except _LOADING_ERRORS as error:
         raise ValueError(
             f"the SavedModel at {version} cannot be read ({_reason(error)}); it may be damaged: "
             "export it again."
@@ -198,6 +203,12 @@ def _space(metadata: Mapping[str, Any], name: str, path: Path) -> gym.Space | No
         return space_from_json(metadata[name])
     except ValueError as error:
         raise ValueError(f"{name} in the metadata of {path}: {error}") from error
+
+
+def _env_id(metadata: Mapping[str, Any]) -> str | None:
+    training = metadata.get("training")
+    env_id = training.get("env") if isinstance(training, dict) else None
+    return env_id if isinstance(env_id, str) else None
 
 
 def _is_single(space: gym.Space, observations: Any) -> bool:

@@ -15,8 +15,10 @@ import gymnasium as gym
 import numpy as np
 
 from trpo_tf import policies
+from trpo_tf.config import TRPOConfig
 from trpo_tf.distribution_parameters import class_name
 from trpo_tf.space_json import space_to_json
+from trpo_tf.types import EpisodeStats
 
 METADATA_FILE = "metadata.json"
 FORMAT = 1
@@ -63,6 +65,44 @@ def model_card(
         "training": json_value(training),
         "packages": _versions(),
     }
+
+
+def training_summary(
+    config: TRPOConfig,
+    origins: Mapping[str, str],
+    updates: int,
+    env_steps: int | None,
+    evaluation: EpisodeStats | None = None,
+) -> dict[str, Any]:
+    """How a policy was trained, for the `metadata` of `export_policy`.
+
+    Args:
+        config: the run's settings.
+        origins: where each setting came from, as `presets.resolve` gives it.
+        updates: how many there were.
+        env_steps: how many the environments took; None if it is not known.
+        evaluation: whole episodes of the deterministic policy, if they were played.
+
+    >>> summary = training_summary(TRPOConfig(env="CartPole-v1"), {"env": "flag"}, 3, 6144)
+    >>> summary["env"], summary["preset"], summary["updates"], summary["env_steps"]
+    ('CartPole-v1', 'default', 3, 6144)
+    """
+    presets = {origin for origin in origins.values() if origin.startswith("preset ")}
+    summary: dict[str, Any] = {
+        "env": config.env,
+        "preset": min(presets, default="default").removeprefix("preset "),
+        "updates": updates,
+        "env_steps": env_steps,
+        "config": config.to_json(),
+        "origins": dict(origins),
+    }
+    if evaluation is not None:
+        summary["returns"] = {
+            "mean": float(evaluation.returns.mean()),
+            "std": float(evaluation.returns.std()),
+            "episodes": len(evaluation.returns),
+        }
+    return summary
 
 
 def json_value(value: Any) -> Any:

@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 _MODEL_FILE = "saved_model.pb"
 _SHOWN_ENTRIES = 5
+
+
+def default_base(env_id: str) -> Path:
+    """Where a policy goes that nobody names a directory for, from the working directory.
+
+    >>> default_base("Walker2d-v5"), default_base("my_module:ALE/Pong-v5")
+    (PosixPath('saved_models/Walker2d'), PosixPath('saved_models/Pong'))
+    """
+    name = re.split("[:/]", env_id)[-1]
+    return Path("saved_models") / re.sub(r"-v\d+$", "", name)
 
 
 def next_version(base: Path) -> int:

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import json
+import math
 import os
+import signal
 import subprocess
 import sys
+import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, SupportsFloat
 
 import gymnasium as gym
+import numpy as np
 
+from trpo_tf import film_worker
 from trpo_tf.atomic_files import TEMPORARY_PREFIX, make_directories
 
 _SUFFIXES = (".mp4", ".gif", ".mkv", ".webm")
-_DEFAULT_FRAMES_PER_SECOND = 30
 _MUJOCO_BACKENDS = ("egl", "osmesa", "glfw")
 _PROBE_SECONDS = 60.0
 # In a process of its own: MuJoCo takes its backend when it is imported, and a driver that is not
@@ -30,85 +36,84 @@ mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_150)
 """
 
 
-class FilmedEpisode(gym.Wrapper):
-    """Writes the first episode of an environment to a file, frame by frame.
+class RecordedEpisode(gym.Wrapper):
+    """Remembers the first episode of an environment: seed and actions, which repeat it.
 
-    The file appears once the episode has ended; later episodes are not rendered.
-
-    Args:
-        env: one made with `render_mode="rgb_array"`.
-        path: of the film; the suffix is the format. A file that is there is replaced.
-
-    Raises:
-        ValueError: for another suffix.
-        ImportError: if imageio is not installed.
-        OSError: if the directory cannot be written; at `reset` if the environment cannot be
-            rendered here.
+    Attributes:
+        seed: of the first reset.
+        actions: of the first episode, one a step.
+        total: its return.
+        ended: whether it is over.
     """
 
-    def __init__(self, env: gym.Env, path: str | os.PathLike[str]) -> None:
+    def __init__(self, env: gym.Env) -> None:
         super().__init__(env)
-        check_video_path(path)
-        self.path = Path(path)
-        make_directories(self.path.parent)
-        self._writer: Any = None
-        self._finished = False
+        self.seed: int | None = None
+        self.actions: list[Any] = []
+        self.total = 0.0
+        self.ended = False
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
-        """Starts an episode, the first time with its first frame."""
-        result = self.env.reset(seed=seed, options=options)
-        if not self._finished:
-            first_frame = self._render()
-            self._writer = self._open()
-            self._writer.append_data(first_frame)
-        return result
+        """Starts an episode."""
+        if not self.actions:
+            self.seed = seed
+        return self.env.reset(seed=seed, options=options)
 
     def step(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
-        """Takes one step, and a frame while the first episode lasts."""
+        """Takes one step."""
         result = self.env.step(action)
-        if not self._finished:
-            self._writer.append_data(self._render())
-            if result[2] or result[3]:
-                self._finish()
+        if not self.ended:
+            self.actions.append(np.array(action))
+            self.total += float(result[1])
+            self.ended = bool(result[2] or result[3])
         return result
 
-    def close(self) -> None:
-        """Closes the environment; an episode that did not end leaves no film."""
-        if self._writer is not None and not self._finished:
-            self._writer.close()
-            self._temporary.unlink(missing_ok=True)
-        self._finished = True
-        super().close()
 
-    @property
-    def _temporary(self) -> Path:
-        return self.path.with_name(f"{TEMPORARY_PREFIX}{os.getpid()}-{self.path.name}")
+def film(
+    env_id: str,
+    env_kwargs: Mapping[str, Any],
+    episode: RecordedEpisode,
+    path: str | os.PathLike[str],
+    mujoco_backend: str | None = None,
+) -> bool:
+    """Plays a recorded episode again, in another process, and films it.
 
-    def _open(self) -> Any:
-        frames_per_second = self.env.metadata.get("render_fps", _DEFAULT_FRAMES_PER_SECOND)
-        if self.path.suffix == ".gif":
-            return _imageio().get_writer(self._temporary, duration=1000 / frames_per_second)
-        # Codecs want even sizes; the default of 16 would stretch the picture.
-        return _imageio().get_writer(self._temporary, fps=frames_per_second, macro_block_size=2)
+    In another process, since software renderers and TensorFlow do not go together in one.
 
-    def _finish(self) -> None:
-        self._writer.close()
-        os.replace(self._temporary, self.path)
-        self._finished = True
+    Args:
+        env_id: full Gymnasium id of the environment.
+        env_kwargs: its arguments.
+        episode: what was recorded in such an environment.
+        path: of the film, its suffix is the format; a file that is there is replaced.
+        mujoco_backend: MUJOCO_GL for the process; None: as it is.
 
-    def _render(self) -> Any:
-        try:
-            frame: Any = self.env.render()
-        except Exception as error:  # Each library fails in its own way.
-            raise OSError(
-                f"the environment cannot be rendered on this machine: {_first_line(error)} "
-                "Leave out --video, or try another MUJOCO_GL (egl, osmesa, glfw)."
-            ) from error
-        if frame is None:
-            raise OSError("the environment renders no picture; leave out --video.")
-        return frame
+    Returns:
+        Whether the episode repeated itself (had the same return); an environment with randomness
+        that its seed does not govern shows another one.
+
+    Raises:
+        OSError: if the environment cannot be rendered here or the film cannot be written.
+    """
+    final = Path(path)
+    make_directories(final.parent)
+    temporary = final.with_name(f"{TEMPORARY_PREFIX}{os.getpid()}-{final.name}")
+    actions = np.stack(episode.actions)
+    job = {
+        "env_id": env_id,
+        "env_kwargs": dict(env_kwargs),
+        "seed": episode.seed,
+        "actions": actions.tolist(),
+        "action_dtype": actions.dtype.str,
+        "path": str(temporary.absolute()),
+    }
+    try:
+        total = _run_worker(job, mujoco_backend)
+        os.replace(temporary, final)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return math.isclose(total, episode.total, rel_tol=1e-9, abs_tol=1e-9)
 
 
 def check_video_path(path: str | os.PathLike[str]) -> None:
@@ -122,33 +127,39 @@ def check_video_path(path: str | os.PathLike[str]) -> None:
     """
     if Path(path).suffix not in _SUFFIXES:
         raise ValueError(f"video must end in one of {', '.join(_SUFFIXES)}, got {str(path)!r}.")
-    _imageio()
+    try:
+        importlib.import_module("imageio.v2")
+        importlib.import_module("imageio_ffmpeg")
+    except ImportError as error:
+        raise ImportError(
+            "films need imageio and ffmpeg, which are not installed; run "
+            'pip install "trpo_tf[video]".'
+        ) from error
 
 
 def choose_mujoco_backend() -> str | None:
-    """Sets MUJOCO_GL to the first backend that can render here, if nobody has set it.
+    """The first backend with which MuJoCo can render here.
 
-    Call it before anything imports mujoco. On Linux without a screen that is EGL (a GPU or Mesa)
-    or OSMesa; elsewhere, with a screen, MuJoCo's own choice stands.
+    That of MUJOCO_GL where it is set; else, on Linux without a screen, EGL (a GPU or Mesa), OSMesa
+    or GLFW, whichever works first.
 
     Returns:
-        The backend; None where the choice is left to MuJoCo.
+        The backend; None where a screen lets MuJoCo choose.
 
     Raises:
-        OSError: if no backend works.
+        OSError: if none works.
     """
-    if sys.platform != "linux" or os.environ.get("DISPLAY"):
+    chosen = os.environ.get("MUJOCO_GL")
+    if not chosen and (sys.platform != "linux" or os.environ.get("DISPLAY")):
         return None
-    if os.environ.get("MUJOCO_GL"):
-        return os.environ["MUJOCO_GL"]
-    for backend in _MUJOCO_BACKENDS:
+    candidates = (chosen,) if chosen else _MUJOCO_BACKENDS
+    for backend in candidates:
         if _can_render(backend):
-            os.environ["MUJOCO_GL"] = backend
             return backend
     raise OSError(
-        f"MuJoCo cannot render on this machine: {', '.join(_MUJOCO_BACKENDS)} were tried. Install "
-        "a driver (on Debian and Ubuntu: apt-get install libegl1 libgl1-mesa-dri, or libosmesa6) "
-        "or leave out --video."
+        f"MuJoCo cannot render on this machine: MUJOCO_GL={' and '.join(candidates)} failed. "
+        "Install a driver (on Debian and Ubuntu: apt-get install libegl1 libgl1-mesa-dri, or "
+        "libosmesa6) or leave out --video."
     )
 
 
@@ -165,17 +176,32 @@ def _can_render(backend: str) -> bool:
     return False
 
 
-def _imageio() -> Any:
-    try:
-        importlib.import_module("imageio_ffmpeg")
-        return importlib.import_module("imageio.v2")
-    except ImportError as error:
-        raise ImportError(
-            "films need imageio and ffmpeg, which are not installed; run "
-            'pip install "trpo_tf[video]".'
-        ) from error
+def _run_worker(job: Mapping[str, Any], mujoco_backend: str | None) -> float:
+    # What is importable here, an environment's own module say, is importable there.
+    variables = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    if mujoco_backend is not None:
+        variables["MUJOCO_GL"] = mujoco_backend
+    with tempfile.TemporaryDirectory() as directory:
+        job_path = Path(directory) / "job.json"
+        job_path.write_text(json.dumps(job))
+        # -P: this package's directory on the path would hide Python's own `random` and `types`.
+        done = subprocess.run(  # noqa: S603
+            [sys.executable, "-P", film_worker.__file__, str(job_path)],
+            env=variables,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    if done.returncode != 0:
+        raise OSError(
+            f"{job['env_id']} cannot be filmed on this machine: {_last_words(done)} Leave out "
+            "--video, or try another MUJOCO_GL (egl, osmesa, glfw)."
+        )
+    return float(done.stdout.split()[-1])
 
 
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return f"{lines[0].rstrip('.')}." if lines else f"{type(error).__name__}."
+def _last_words(done: subprocess.CompletedProcess[str]) -> str:
+    if done.returncode < 0:
+        return f"the renderer died of {signal.Signals(-done.returncode).name}."
+    lines = done.stderr.strip().splitlines() or ["no reason given"]
+    return f"{lines[-1].rstrip('.')}."
