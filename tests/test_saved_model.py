@@ -32,6 +32,27 @@ from trpo_tf.value_function import make_value_function
 tfd = tfp.distributions
 
 BATCH_SIZES = (1, 7)
+
+
+class Unusual(keras.Model):
+    """A user's policy with variables in places where nobody collects them."""
+
+    observation_space, action_space = zoo.VECTOR, zoo.TORQUES
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.raw = tf.Variable([0.5, -0.5])
+        self.hidden_away = (lambda variable: lambda: variable)(tf.Variable([0.3, 0.4]))
+        self.dense = keras.layers.Dense(2)
+        self.normalization = keras.layers.BatchNormalization()
+        self.dropout = keras.layers.Dropout(0.5)
+        self.inner = tf.function(lambda observations: self.dense(observations) + self.raw)
+
+    def call(self, observations: Any) -> Any:
+        features = self.dropout(self.normalization(observations))
+        return tfd.MultivariateNormalDiag(self.inner(features), self.hidden_away())
+
+
 BOUNDED = gym.spaces.Box(np.float32([0, -3]), np.float32([1, 5]))
 # Beside the zoo: what concerns the action map and dtypes.
 EXTRA_KINDS = {
@@ -39,6 +60,7 @@ EXTRA_KINDS = {
     "float64": lambda: make_policy(
         gym.spaces.Box(-9, 9, (3,), np.float64), zoo.TORQUES, dtype="float64"
     ),
+    "unusual": Unusual,
     "matrix_actions": lambda: make_policy(
         gym.spaces.Box(-9, 9, (2, 2), np.float64),
         gym.spaces.MultiDiscrete([[2, 3], [4, 5]], start=[[1, 2], [3, -4]]),
