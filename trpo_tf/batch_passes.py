@@ -26,7 +26,11 @@ class Rows(NamedTuple):
 
 
 class OldPolicy(NamedTuple):
-    """π_old on every row: log-probabilities [N], entropies [N], its parameter tensors."""
+    """π_old on every row: log-probabilities [N], entropies [N], its parameter tensors.
+
+    Between chunks the parameter tensors are not kept (the list is empty): one that all rows share
+    has no row dimension to cut, and to compute them again takes less memory.
+    """
 
     log_probs: Any
     entropies: Any
@@ -47,6 +51,7 @@ class BatchPasses:
     ) -> None:
         self.distribution_fn = distribution_fn
         self.chunk_rows = chunk_rows
+        self.in_chunks = chunk_rows is not None and chunk_rows < batch.weights.shape[0]
         # Rows that do not count may hold anything, so a row that counts stands in for them: a zero
         # weight alone would not stop a NaN. (Gathered, not sliced: XLA compiles a slice anew for
         # each beginning.)
@@ -79,12 +84,14 @@ class BatchPasses:
         def evaluate(rows: Rows) -> tuple[Any, ...]:
             distribution, actions = self._distribution(start, rows)
             validate_distribution(distribution, rows.weights.shape[0])
-            self.structure = distribution
             log_probs = distribution.log_prob(actions)
             try:
                 entropies = distribution.entropy()
             except NotImplementedError:
                 entropies = -log_probs
+            if self.in_chunks:
+                return log_probs, entropies
+            self.structure = distribution
             components = tf.nest.flatten(distribution, expand_composites=True)
             return (log_probs, entropies, *components)
 
@@ -139,7 +146,7 @@ class BatchPasses:
         def evaluate(rows_and_old: tuple[Rows, Any, list[Any]]) -> tuple[Any, Any]:
             rows, old_log_probs, components = rows_and_old
             distribution, actions = self._distribution(values, rows)
-            before = tf.nest.pack_sequence_as(self.structure, components, expand_composites=True)
+            before = self._before(start, rows, components)
             divergence = weighted_sum(before.kl_divergence(distribution), rows.weights)
             # ratio − 1 by expm1: a small gain beside a large surrogate is not lost to rounding.
             gain = tf.math.expm1(distribution.log_prob(actions) - old_log_probs)
@@ -152,6 +159,11 @@ class BatchPasses:
             kl=tf.math.divide_no_nan(divergence, self.total_weight),
             improvement=tf.math.divide_no_nan(gain, self.total_weight),
         )
+
+    def _before(self, start: list[Any], rows: Rows, components: list[Any]) -> Any:
+        if self.in_chunks:
+            return self._distribution(start, rows)[0]
+        return tf.nest.pack_sequence_as(self.structure, components, expand_composites=True)
 
     def _coefficient_sum(self, rows: Rows, row_values: Any) -> Any:
         return tf.reduce_sum(tf.where(rows.weights > 0, rows.coefficients * row_values, 0))
@@ -174,8 +186,7 @@ def move(start: list[Any], direction: Any, step: Any) -> list[Any]:
 
 
 def _spread_indices(num_rows: int, fraction: float) -> np.ndarray:
-    """Row numbers spread evenly; the golden ratio keeps them off the period of environments."""
+    """Different rows spread evenly; the golden ratio keeps them off the period of environments."""
     count = max(1, round(num_rows * fraction))
-    numbers = np.arange(count)
-    jitter = (numbers * 0.6180339887498949) % 1
-    return np.minimum(((numbers + jitter) * num_rows / count).astype(np.int32), num_rows - 1)
+    places = (np.arange(num_rows) * 0.6180339887498949) % 1
+    return np.sort(np.argsort(places)[:count]).astype(np.int32)

@@ -44,6 +44,16 @@ def apply(
     return outputs
 
 
+def as_inputs(array: Any, dtype: Any) -> Any:
+    """A tensor of any numbers; floats in the model's dtype, whole numbers in their own.
+
+    >>> as_inputs([0.5, 1.0], "float64").dtype, as_inputs([1, 2], "float64").dtype
+    (tf.float64, tf.int32)
+    """
+    tensor = tf.convert_to_tensor(array)
+    return tf.cast(tensor, dtype) if tensor.dtype.is_floating else tensor
+
+
 def assign(model: Any, parameter_values: Sequence[Any]) -> None:
     """Writes values into the model's trainable variables, in their order."""
     for variable, value in zip(model.trainable_variables, parameter_values, strict=True):

@@ -105,7 +105,7 @@ class NaturalGradientOptimizer:
             max_kl = self.constraint.max_kl_at(policy_version(policy))
         batch = batch._replace(
             observations=tf.nest.map_structure(tf.convert_to_tensor, batch.observations),
-            actions=tf.convert_to_tensor(batch.actions),
+            actions=functional.as_inputs(batch.actions, dtype),
             **{
                 name: None if value is None else tf.cast(value, dtype)
                 for name, value in batch._asdict().items()

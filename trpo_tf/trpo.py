@@ -98,7 +98,7 @@ class TRPO:
         dtype = self.policy.compute_dtype
         rollout = Rollout(
             observations=tf.nest.map_structure(tf.convert_to_tensor, rollout.observations),
-            actions=tf.convert_to_tensor(rollout.actions),
+            actions=functional.as_inputs(rollout.actions, dtype),
             behaviour_log_probs=tf.cast(rollout.behaviour_log_probs, dtype),
             rewards=tf.cast(rollout.rewards, dtype),
             terminated=tf.convert_to_tensor(rollout.terminated),
