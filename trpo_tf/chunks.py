@@ -37,7 +37,11 @@ def chunked_sum(function: Callable[[Any], Any], rows: Any, chunk_rows: int | Non
         part = function(_take(chunked, index))
         return index + 1, tf.nest.map_structure(tf.add, total, part)
 
-    return tf.while_loop(lambda index, _: index < num_chunks, add, (tf.constant(1), total))[1]
+    # One at a time: chunks side by side would need the memory that chunks are there to save.
+    _, total = tf.while_loop(
+        lambda index, _: index < num_chunks, add, (tf.constant(1), total), parallel_iterations=1
+    )
+    return total
 
 
 def chunked_map(function: Callable[[Any], Any], rows: Any, chunk_rows: int | None) -> Any:
@@ -56,7 +60,7 @@ def chunked_map(function: Callable[[Any], Any], rows: Any, chunk_rows: int | Non
         return function(rows)
     chunked, _ = _split(rows, num_rows, chunk_rows)
     signature = tf.nest.map_structure(tf.type_spec_from_value, function(_take(chunked, 0)))
-    outputs = tf.map_fn(function, chunked, fn_output_signature=signature)
+    outputs = tf.map_fn(function, chunked, parallel_iterations=1, fn_output_signature=signature)
     return tf.nest.map_structure(
         lambda output: tf.reshape(output, [-1, *output.shape[2:]])[:num_rows], outputs
     )

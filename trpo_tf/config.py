@@ -60,7 +60,12 @@ _ACTIVATIONS = {
     "gelu": "Gaussian unit",
     "silu": "x sigmoid(x)",
 }
-_EXECUTIONS = {"xla": "compiled by XLA", "graph": "tf.function", "eager": "op by op, to debug"}
+_EXECUTIONS = {
+    "auto": "xla, or graph for images",
+    "xla": "compiled by XLA",
+    "graph": "tf.function",
+    "eager": "op by op, to debug",
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -198,7 +203,7 @@ class TRPOConfig:
         False, "Map actions from [-1, 1] to the action space's bounds before they are clipped."
     )
 
-    execution: str = choice("xla", "How the update runs", _EXECUTIONS)
+    execution: str = choice("auto", "How the update runs", _EXECUTIONS)
     correction: bool = switch(True, "Correct the update for rollouts of an older policy.")
     max_lag: int | None = number(
         None, "Drop rows whose policy is more updates old; none keeps all.", "1 to 10", minimum=0
