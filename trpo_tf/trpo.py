@@ -141,8 +141,9 @@ class TRPO:
     def _update(self, rollout: Rollout, max_kl: Any, correction: Any, seed: Any) -> UpdateInfo:
         values = self._values(rollout)
         behaviour = self._behaviour(rollout, max_kl, correction)
-        estimate = self.advantage(rollout, values, behaviour.target_log_probs)
-        importance = self.advantage.importance_weights(rollout, behaviour.target_log_probs)
+        kept = rollout._replace(mask=behaviour.weights > 0)
+        estimate = self.advantage(kept, values, behaviour.target_log_probs)
+        importance = self.advantage.importance_weights(kept, behaviour.target_log_probs)
         batch = Batch(
             observations=_flat_rows(_without_last(rollout.observations)),
             actions=_flat_rows(rollout.actions),

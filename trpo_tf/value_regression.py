@@ -143,7 +143,9 @@ class _Descent:
             with tf.GradientTape(watch_accessed_variables=False) as tape:
                 tape.watch(variables)
                 errors = (self.model(observations) - targets) / self.scale
-                loss = tf.reduce_sum(tf.where(weights > 0, weights * errors**2, 0))
+                # Before the square: a NaN beyond it would come back through its derivative.
+                errors = tf.where(weights > 0, errors, 0)
+                loss = tf.reduce_sum(weights * errors**2)
             return loss, tape.gradient(loss, variables, unconnected_gradients="zero")
 
         loss, gradients = chunked_sum(evaluate, rows, self.chunk_rows)
