@@ -50,7 +50,9 @@ def make_env(
         if _is_atari(spec):
             whole_games = {**env_kwargs, "reward_clipping": False, "episodic_life": False}
             return SingleEnv(_make_native(spec, 1, whole_games), render_mode)
-        return gym.make(spec.id, render_mode=render_mode, **env_kwargs)
+        # An environment that draws nothing need not know the argument.
+        drawing = {} if render_mode is None else {"render_mode": render_mode}
+        return gym.make(spec.id, **drawing, **env_kwargs)
 
 
 def make_vector_env(
