@@ -58,5 +58,5 @@ def test_wrong_answers_are_refused():
         record.start(wrong)
     with pytest.raises(ValueError, match=r"observations of shape \[3\], but .* \[2, 3\]"):
         record.add(0, np.zeros([2, 4]), wrong, *FLAGS)
-    with pytest.raises(ValueError, match=r"rewards of shape \[2, 1\], but .* \[2\]"):
+    with pytest.raises(ValueError, match=r"of shapes \[\[2, 1\], \[2\], \[2\]\], expected"):
         record.add(0, np.zeros([2, 4]), observation(0), np.zeros([2, 1]), *FLAGS[1:])

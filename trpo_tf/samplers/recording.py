@@ -72,13 +72,12 @@ class Recording:
         Raises:
             ValueError: if the environment's answers have another shape than its spaces say.
         """
-        for name, values in (
-            ("rewards", rewards),
-            ("terminated", terminated),
-            ("truncated", truncated),
-        ):
-            if values.shape != self._env_shape:
-                raise ValueError(_shape_message(name, values, self._env_shape))
+        if not rewards.shape == terminated.shape == truncated.shape == self._env_shape:
+            shapes = [list(values.shape) for values in (rewards, terminated, truncated)]
+            raise ValueError(
+                f"the vector env gave rewards, terminated and truncated of shapes {shapes}, "
+                f"expected {list(self._env_shape)} each, one entry for each environment."
+            )
         self.actions[row] = actions
         self.rewards[row] = rewards
         self.terminated[row] = terminated
@@ -86,14 +85,14 @@ class Recording:
         self._write(row + 1, observations)
 
     def _write(self, row: int, observations: Any) -> None:
-        for leaf, values in zip(self._leaves, tf.nest.flatten(observations), strict=True):
+        # Flattening costs more than the copy does; a lone array needs none.
+        lone = isinstance(observations, np.ndarray)
+        given = (observations,) if lone else tf.nest.flatten(observations)
+        for leaf, values in zip(self._leaves, given, strict=True):
             if values.shape != leaf.shape[1:]:
-                raise ValueError(_shape_message("observations", values, leaf.shape[1:]))
+                raise ValueError(
+                    f"the vector env gave observations of shape {list(values.shape)}, but its "
+                    f"spaces and number of environments say {list(leaf.shape[1:])}; correct the "
+                    "environment's spaces."
+                )
             leaf[row] = values
-
-
-def _shape_message(name: str, values: np.ndarray, expected: tuple[int, ...]) -> str:
-    return (
-        f"the vector env gave {name} of shape {list(values.shape)}, but its spaces and number of "
-        f"environments say {list(expected)}; correct the environment's spaces."
-    )
