@@ -1,0 +1,143 @@
+"""From settings to parts: each setting arrives where it belongs, and the whole trains."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+import keras
+import numpy as np
+import pytest
+
+from trpo_tf import assembly
+from trpo_tf.config import TRPOConfig
+from trpo_tf.execution import Execution
+from trpo_tf.line_search import Backtracking, FillTrustRegion
+
+SMALL: dict[str, Any] = {
+    "env": "Test-v0",
+    "total_steps": 64,
+    "num_envs": 2,
+    "num_steps": 16,
+    "value_minibatch_size": 10,
+    "value_epochs": 3,
+    "hidden_sizes": (4,),
+    "execution": "eager",
+    "cg_steps": 2,
+}
+SPACES = gym.spaces.Box(-1, 1, (3,)), gym.spaces.Box(-2, 2, (2,))
+
+
+def config(**settings: Any) -> TRPOConfig:
+    return TRPOConfig(**{**SMALL, **settings})
+
+
+def test_networks_follow_the_settings() -> None:
+    models = assembly.make_models(
+        config(hidden_sizes=(5, 6), initial_log_std=-1.5, rescale_actions=True), *SPACES
+    )
+    shapes = [tuple(variable.shape) for variable in models.value_function.trainable_variables]
+    assert shapes[:4] == [(3, 5), (5,), (5, 6), (6,)]
+    distribution = models.policy(np.zeros((1, 3), np.float32))
+    np.testing.assert_allclose(distribution.stddev(), np.exp(np.full((1, 2), -1.5)), rtol=1e-6)
+    assert models.policy.rescale_actions
+
+
+def test_the_seed_decides_the_weights() -> None:
+    one, again, other = (assembly.make_models(config(seed=seed), *SPACES) for seed in (1, 1, 2))
+    for ours, same, different in zip(
+        one.policy.get_weights(),
+        again.policy.get_weights(),
+        other.policy.get_weights(),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(ours, same)
+        assert ours.ndim < 2 or not np.array_equal(ours, different)
+
+
+def test_the_optimiser_follows_the_settings() -> None:
+    plain = assembly.make_optimizer(
+        config(damping=0.3, fisher_fraction=0.5, chunk_rows=8), Execution.EAGER
+    )
+    assert isinstance(plain.line_search, FillTrustRegion)
+    assert (plain.damping, plain.fisher_fraction, plain.chunk_rows) == (0.3, 0.5, 8)
+    assert plain.preconditioner is None
+    assert plain.cg_steps == 2
+    classic = assembly.make_optimizer(
+        config(line_search="classic", preconditioner_probes=7), Execution.EAGER
+    )
+    assert isinstance(classic.line_search, Backtracking)
+    assert classic.preconditioner is not None
+    assert classic.preconditioner.num_probes == 7
+
+
+def test_max_kl_falls_on_a_straight_line_over_the_updates() -> None:
+    constraint = assembly.make_optimizer(
+        config(max_kl=0.05, max_kl_final=0.01), Execution.EAGER
+    ).constraint
+    found = [float(constraint.max_kl_at(update)) for update in range(4)]
+    np.testing.assert_allclose(found, [0.05, 0.03, 0.01, 0.01], rtol=1e-5)
+    constant = assembly.make_optimizer(config(max_kl=0.05), Execution.EAGER).constraint
+    assert float(constant.max_kl_at(3)) == pytest.approx(0.05)
+
+
+def test_the_critics_rate_falls_on_a_straight_line_over_its_steps() -> None:
+    regression = assembly.make_value_regression(
+        config(value_learning_rate=1e-2, value_learning_rate_final=0.0), Execution.EAGER
+    )
+    assert (regression.epochs, regression.minibatch_size) == (3, 10)
+    # Two updates of three epochs of ceil(32 / 10) minibatches.
+    schedule = keras.optimizers.schedules.deserialize(
+        regression.optimizer.get_config()["learning_rate"]
+    )
+    np.testing.assert_allclose(
+        [float(schedule(step)) for step in (0, 12, 24, 30)], [1e-2, 5e-3, 0, 0], atol=1e-9
+    )
+    full_batch = assembly.make_value_regression(config(value_minibatch_size=0), Execution.EAGER)
+    assert full_batch.minibatch_size is None
+
+
+def test_advantages_follow_the_settings() -> None:
+    scaled = assembly.make_advantage(config(discount=0.5, gae_lambda=0.25))
+    assert (scaled.discount, scaled.gae_lambda, scaled.normalize) == (0.5, 0.25, True)
+    assert scaled.return_scaling is not None
+    assert scaled.return_scaling.discounted_return.shape == (2,)
+    plain = assembly.make_advantage(config(scale_returns=False, normalize_advantages=False))
+    assert plain.return_scaling is None
+    assert not plain.normalize
+
+
+def test_the_whole_trains() -> None:
+    env = gym.make_vec("CartPole-v1", num_envs=2)
+    parts = assembly.assemble(config(correction=False, max_lag=3, seed=4), env)
+    assert (parts.sampler.num_steps, parts.sampler.seed, parts.trpo.seed) == (16, 4, 4)
+    assert (parts.trpo.correction, parts.trpo.max_lag) == (False, 3)
+    before = parts.policy.get_weights()
+    rollout, _ = parts.sampler.collect()
+    assert parts.trpo.update(rollout).accepted
+    after = parts.policy.get_weights()
+    assert any(not np.array_equal(old, new) for old, new in zip(before, after, strict=True))
+    parts.sampler.close()
+
+
+def test_another_number_of_environments_is_refused() -> None:
+    env = gym.make_vec("CartPole-v1", num_envs=3)
+    with pytest.raises(ValueError, match="num_envs 2, but the vector environment has 3"):
+        assembly.assemble(config(), env)
+    env.close()
+
+
+@pytest.mark.parametrize(
+    ("setting", "for_vectors", "for_images"),
+    [
+        ("auto", Execution.XLA, Execution.GRAPH),
+        ("xla", Execution.XLA, Execution.XLA),
+        ("eager", Execution.EAGER, Execution.EAGER),
+    ],
+)
+def test_execution_is_chosen_by_the_observations(
+    setting: str, for_vectors: Execution, for_images: Execution
+) -> None:
+    images = gym.spaces.Box(0, 255, (84, 84, 4), np.uint8)
+    assert assembly.choose_execution(config(execution=setting), SPACES[0]) is for_vectors
+    assert assembly.choose_execution(config(execution=setting), images) is for_images

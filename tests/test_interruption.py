@@ -1,0 +1,39 @@
+"""Signals as requests: noted once, obeyed twice, and left alone by worker processes."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from trpo_tf.interruption import Interruption, workers_ignore_ctrl_c
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_first_signal_is_noted_and_the_second_obeyed(number: signal.Signals) -> None:
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    with Interruption() as interruption:
+        assert interruption.signal_number is None
+        signal.raise_signal(number)
+        assert interruption.signal_number is number
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(number)
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+
+
+def test_handlers_come_back_after_an_error() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(ValueError, match="wrong"), Interruption():
+        raise ValueError("wrong")
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_processes_started_in_the_body_ignore_ctrl_c() -> None:
+    program = "import signal; signal.raise_signal(signal.SIGINT); print('still here')"
+    with workers_ignore_ctrl_c():
+        worker = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert worker.stdout == "still here\n"
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)

@@ -1,0 +1,185 @@
+"""The loop: what it reports, evaluates and saves, and what stops it."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import bandit
+import gymnasium as gym
+import numpy as np
+import pytest
+
+from trpo_tf import training_session
+from trpo_tf.checkpoint import latest_checkpoint
+from trpo_tf.errors import TrainingStopped
+from trpo_tf.interruption import Interruption
+from trpo_tf.loaded_policy import load_policy
+from trpo_tf.metrics import ProgressLog
+from trpo_tf.policies import make_policy
+from trpo_tf.training_loop import TrainingLoop, greedy_actions
+from trpo_tf.training_session import Session
+
+
+@pytest.fixture(autouse=True)
+def environments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.chdir(tmp_path)
+    with bandit.registered():
+        yield
+
+
+@contextlib.contextmanager
+def loop(session: Session) -> Iterator[TrainingLoop]:
+    progress = session.state.get("progress", {}) if session.is_resumed else None
+    with (
+        contextlib.closing(session),
+        ProgressLog(session.run.progress_path, resume_state=progress) as log,
+    ):
+        yield TrainingLoop(session, log)
+
+
+def begin(logdir: str, **changes: Any) -> Session:
+    given = {"env": "Bandit", **bandit.SMALL, "total_steps": 128, **changes}
+    config, origins = training_session.settle(given)
+    return training_session.begin(config, origins, logdir, [])
+
+
+def resume(logdir: str, **changes: Any) -> Session:
+    session = training_session.resume(changes, logdir, [])
+    assert isinstance(session, Session)
+    return session
+
+
+def train(session: Session) -> bool:
+    with loop(session) as training, Interruption() as interruption:
+        return training.run(interruption)
+
+
+def test_a_resumed_run_is_the_run_that_was_never_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert train(begin("whole", max_kl_final=0.001))
+    monkeypatch.setattr(bandit.Bandit, "signal_at", 24)
+    assert not train(begin("parts", max_kl_final=0.001))
+    assert bandit.state("parts")["env_steps"] == 64
+    assert train(resume("parts"))
+    assert bandit.rows("parts") == bandit.rows("whole")
+    assert len(bandit.rows("parts")) == 4
+    ours, theirs = bandit.variables("parts"), bandit.variables("whole")
+    assert ours.keys() == theirs.keys()
+    for name, value in ours.items():
+        np.testing.assert_array_equal(value, theirs[name], err_msg=name)
+    for name in ("sampler", "env_steps", "best_return"):
+        assert bandit.state("parts")[name] == bandit.state("whole")[name]
+
+
+def test_rows_behind_the_checkpoint_are_made_again() -> None:
+    """As after a kill: the run's table has grown further than its last checkpoint."""
+    assert train(begin("whole"))
+    with loop(begin("killed", checkpoint_every=100)) as training:
+        training.save()
+        for _ in range(2):
+            training._iterate()
+    assert len(bandit.rows("killed")) == 2
+    assert train(resume("killed"))
+    assert bandit.rows("killed") == bandit.rows("whole")
+
+
+@pytest.mark.parametrize(("every", "kept"), [(2, [0, 2, 4]), (1, [2, 3, 4]), (100, [0, 4])])
+def test_checkpoints_come_at_the_start_now_and_then_and_at_the_end(
+    every: int, kept: list[int]
+) -> None:
+    assert train(begin("one", checkpoint_every=every))
+    found = sorted(int(path.name) for path in Path("one/checkpoints").iterdir())
+    assert found == kept
+
+
+def test_evaluations_come_when_due_and_at_the_end_and_the_best_is_kept() -> None:
+    session = begin(
+        "one", env_kwargs={"length": 8}, total_steps=150, eval_every=48, eval_episodes=2
+    )
+    with loop(session) as training, Interruption() as interruption:
+        assert training.run(interruption)
+        best = training.best_return
+    evaluated = {
+        int(row["env_steps"]): float(row["eval_return_mean"])
+        for row in bandit.rows("one")
+        if row["eval_return_mean"]
+    }
+    steps = [int(row["env_steps"]) for row in bandit.rows("one")]
+    before = [0, *steps[:-1]]
+    due = [now for then, now in zip(before, steps, strict=True) if then // 48 < now // 48]
+    assert sorted(evaluated) == sorted({*due, steps[-1]})
+    assert best == pytest.approx(max(evaluated.values()))
+    assert bandit.state("one")["best_return"] == best
+    assert len(list(Path("one/best_policy").iterdir())) == 1
+    returns = load_policy("one/best_policy").metadata["training"]["returns"]
+    assert returns["mean"] == pytest.approx(best)
+    assert returns["episodes"] == 2
+
+
+def test_evaluations_leave_training_as_it_is() -> None:
+    settings = {"env_kwargs": {"length": 8}, "total_steps": 64}
+    assert train(begin("without", **settings))
+    assert train(begin("with", **settings, eval_every=32, eval_episodes=1))
+    ours, theirs = bandit.variables("with"), bandit.variables("without")
+    for name, value in ours.items():
+        np.testing.assert_array_equal(value, theirs[name], err_msg=name)
+
+
+@pytest.mark.parametrize("spoil", ["NaN", "Infinity"])
+def test_numbers_that_are_not_finite_stop_the_run_and_leave_it_intact(spoil: str) -> None:
+    session = begin(
+        "one",
+        env_kwargs={"spoilt_after": 40, "spoil": spoil},
+        total_steps=1024,
+        max_refused_updates=3,
+        keep_checkpoints=1,
+    )
+    with pytest.raises(TrainingStopped) as stopped:
+        train(session)
+    assert "3 updates in a row were refused (NON_FINITE_ROLLOUT)" in str(stopped.value)
+    assert "The last checkpoint in one is intact; --resume continues" in str(stopped.value)
+    statuses = [row["status"] for row in bandit.rows("one")]
+    assert statuses == ["ACCEPTED"] * 2 + ["NON_FINITE_ROLLOUT"] * 3
+    newest = latest_checkpoint("one/checkpoints")
+    assert newest is not None
+    assert newest.step == 2
+    assert all(np.isfinite(value).all() for value in bandit.variables("one").values())
+
+
+def test_a_signal_while_updates_are_refused_keeps_the_good_checkpoint(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(bandit.Bandit, "signal_at", 40)
+    assert not train(begin("one", env_kwargs={"spoilt_after": 17}, keep_checkpoints=1))
+    assert bandit.state("one")["env_steps"] == 32
+
+
+def test_a_dead_worker_stops_the_run_and_leaves_it_intact(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bandit.Bandit, "dies_at", 24)
+    with pytest.raises(TrainingStopped, match=r"Worker 0 has died\. The last checkpoint in one"):
+        train(begin("one"))
+    monkeypatch.setattr(bandit.Bandit, "dies_at", None)
+    assert train(resume("one"))
+    assert len(bandit.rows("one")) == 4
+
+
+def test_a_signal_in_the_last_update_does_not_undo_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bandit.Bandit, "signal_at", 16 * 4)
+    session = begin("one")
+    with loop(session) as training, Interruption() as interruption:
+        assert training.run(interruption)
+        assert interruption.signal_number is signal.SIGTERM
+
+
+def test_greedy_actions_heed_what_the_policy_learns() -> None:
+    policy = make_policy(gym.spaces.Box(-1, 1, (3,)), gym.spaces.Box(-2, 2, (1,)))
+    act = greedy_actions(policy)
+    observations = np.ones((5, 3), np.float32)
+    before = act(observations)
+    np.testing.assert_allclose(before, policy(observations).mode(), rtol=1e-6)
+    policy.set_weights([weight + 0.1 for weight in policy.get_weights()])
+    assert not np.allclose(act(observations), before)
+    assert np.abs(act(observations)).max() <= 2

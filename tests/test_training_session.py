@@ -1,0 +1,182 @@
+"""Runs that begin, begin from another's weights, or go on: settings, weights, refusals."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import bandit
+import gymnasium as gym
+import numpy as np
+import pytest
+
+from trpo_tf import training_session
+from trpo_tf.checkpoint import save_checkpoint
+from trpo_tf.config import TRPOConfig, setting_names
+from trpo_tf.run_directory import load_run
+from trpo_tf.training_session import FIXED_SETTINGS, Finished, Session
+
+GIVEN = {"env": "Bandit", **bandit.SMALL, "total_steps": 64}
+
+
+@pytest.fixture(autouse=True)
+def environments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.chdir(tmp_path)
+    with bandit.registered():
+        yield
+
+
+@contextlib.contextmanager
+def begun(logdir: str, init_from: str | None = None, **changes: Any) -> Iterator[Session]:
+    given = {**GIVEN, **changes} if init_from is None else changes
+    config, origins = training_session.settle(given, init_from)
+    session = training_session.begin(config, origins, logdir, ["train"], init_from)
+    with contextlib.closing(session):
+        yield session
+
+
+def save(session: Session, **state: Any) -> None:
+    components = session.components
+    counters = {"env_steps": 0, "sampler": components.sampler.state(), **state}
+    version = int(components.trpo.policy_version.numpy())
+    save_checkpoint(
+        session.run.checkpoints_path, version, components.trpo.checkpointables(), counters
+    )
+
+
+def test_settings_are_settled_from_flags_preset_and_defaults() -> None:
+    config, origins = training_session.settle({"env": "CartPole", "seed": 3})
+    assert config.env == "CartPole-v1"
+    assert (origins["env"], origins["damping"]) == ("flag", "preset CartPole")
+
+
+def test_a_new_run_has_its_record_and_the_configured_parts() -> None:
+    with begun("one") as session:
+        record = session.run.record
+        assert record.config.env == "Bandit-v0"
+        assert record.sessions[0]["command_line"] == ["train"]
+        assert session.state == {}
+        assert not session.is_resumed
+        assert session.components.sampler.num_steps == 16
+
+
+def test_a_refused_environment_leaves_no_run_behind() -> None:
+    config = TRPOConfig(**{**GIVEN, "env": "Unreadable-v0"})
+    with pytest.raises((TypeError, ValueError), match="Text"):
+        training_session.begin(config, {}, "one", [])
+    assert not Path("one").exists()
+
+
+def test_resuming_gives_back_every_variable_and_counter() -> None:
+    with begun("one") as session:
+        for _ in range(2):
+            rollout, _ = session.components.sampler.collect()
+            session.components.trpo.update(rollout)
+        save(session, env_steps=64, best_return=1.5)
+        policy = session.components.policy
+        weights = policy.get_weights()
+    resumed = training_session.resume({"total_steps": 128}, "one", ["again"])
+    assert isinstance(resumed, Session)
+    with contextlib.closing(resumed):
+        assert resumed.is_resumed
+        assert resumed.state["best_return"] == 1.5
+        assert resumed.components.sampler.state() == {"next_step": 32, "env_steps": 64}
+        assert int(resumed.components.trpo.policy_version.numpy()) == 2
+        for ours, theirs in zip(resumed.components.policy.get_weights(), weights, strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+        record = resumed.run.record
+        assert [session["command_line"] for session in record.sessions] == [["train"], ["again"]]
+        assert (record.config.total_steps, record.origins["total_steps"]) == (
+            128,
+            "flag on resuming",
+        )
+
+
+def test_a_run_that_has_done_all_says_so_unless_there_is_more_to_do() -> None:
+    with begun("one") as session:
+        save(session, env_steps=64, exported="model/1")
+    assert training_session.resume({}, "one", []) == Finished(64, "model/1")
+    more = training_session.resume({"total_steps": 65}, "one", [])
+    assert isinstance(more, Session)
+    more.close()
+
+
+def test_a_run_without_a_checkpoint_begins_again() -> None:
+    begun("one").__enter__().close()
+    session = training_session.resume({}, "one", [])
+    assert isinstance(session, Session)
+    with contextlib.closing(session):
+        assert session.state == {}
+        assert session.is_resumed
+
+
+@pytest.mark.parametrize("name", FIXED_SETTINGS)
+def test_what_was_decided_at_the_start_cannot_change(name: str) -> None:
+    other: dict[str, Any] = {
+        "env": "CartPole",
+        "env_kwargs": {"length": 3},
+        "num_envs": 3,
+        "seed": 1,
+        "scale_returns": False,
+        "hidden_sizes": (8,),
+        "activation": "relu",
+        "initial_log_std": -1.0,
+        "state_dependent_std": True,
+        "normalize_observations": False,
+        "rescale_actions": True,
+    }
+    with begun("one") as session:
+        same = {name: getattr(session.run.record.config, name)}
+        assert training_session.changed_record(same, "one") == session.run.record
+        with pytest.raises(ValueError, match=f"^{name} cannot be .*: one was begun with"):
+            training_session.changed_record({name: other[name]}, "one")
+
+
+def test_all_else_may_change_and_is_checked() -> None:
+    free = set(setting_names()) - set(FIXED_SETTINGS)
+    assert {"total_steps", "max_kl", "eval_every", "checkpoint_every", "discount"} <= free
+    with begun("one"), pytest.raises(ValueError, match="max_kl must be > 0"):
+        training_session.changed_record({"max_kl": -1.0}, "one")
+
+
+def test_an_environment_that_has_changed_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    with begun("one") as session:
+        save(session)
+    monkeypatch.setattr(bandit.Bandit, "action_space", gym.spaces.Box(-1, 1, (2,)))
+    with pytest.raises(ValueError, match="action space"):
+        training_session.resume({}, "one", [])
+
+
+def test_weights_and_statistics_of_another_run_are_taken() -> None:
+    with begun("one", activation="relu", initial_log_std=-1.0) as session:
+        rollout, _ = session.components.sampler.collect()
+        session.components.trpo.update(rollout)
+        save(session)
+    with begun("two", init_from="one", num_envs=3, total_steps=4096, seed=7) as session:
+        config, origins = session.run.record.config, session.run.record.origins
+        assert (config.env, config.activation, config.initial_log_std) == ("Bandit-v0", "relu", -1)
+        assert (origins["activation"], origins["seed"]) == ("run one", "flag")
+        source = load_run("one")
+        for kind in ("policy", "value_function"):
+            ours, theirs = getattr(session.components, kind), getattr(source, kind)
+            for mine, other in zip(ours.get_weights(), theirs.get_weights(), strict=True):
+                np.testing.assert_array_equal(mine, other)
+        assert int(session.components.trpo.policy_version.numpy()) == 0
+    with pytest.raises(ValueError, match="stopped before its first checkpoint"):
+        training_session.resume({}, "two", [])
+
+
+def test_weights_that_do_not_fit_are_refused() -> None:
+    with begun("one") as session:
+        save(session)
+    with pytest.raises(ValueError, match="activation cannot be relu"):
+        training_session.settle({"activation": "relu"}, "one")
+    with (
+        pytest.raises(ValueError, match=r"are for observation space .*, but CartPole-v1 has"),
+        begun("two", init_from="one", env="CartPole"),
+    ):
+        pass
+    with pytest.raises(FileNotFoundError, match="nowhere holds no run"):
+        training_session.settle({}, "nowhere")
