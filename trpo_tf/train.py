@@ -135,14 +135,15 @@ def _train(session: Session, values: Any) -> int | None:
     """Trains and, when all steps are made, exports; returns the signal that came before, if any."""
     run, config = session.run, session.run.record.config
     print(f"{'Continuing' if session.is_resumed else 'Training'} in {run.path}", flush=True)
-    display = make_display(values.progress, config.env, config.total_steps)
+    is_done = session.state.get("env_steps", 0) >= config.total_steps
+    display = make_display("none" if is_done else values.progress, config.env, config.total_steps)
     progress = session.state.get("progress", {}) if session.is_resumed else None
     with (
         ProgressLog(run.progress_path, display, run.tensorboard_path, progress) as log,
         Interruption() as interruption,
     ):
         loop = TrainingLoop(session, log)
-        if config.execution != "eager" and loop.env_steps < config.total_steps:
+        if config.execution != "eager":
             log.note("Compiling the update, which takes some seconds.")
         is_done = loop.run(interruption)
         if is_done:
@@ -155,7 +156,7 @@ def _train(session: Session, values: Any) -> int | None:
     assert number is not None
     print(
         f"{number.name}: stopped after {loop.env_steps:,} steps. Continue with:\n"
-        f"  {training_report.resume_command(run.path)}"
+        f"  {training_report.resume_command(run.path, values.export_dir)}"
     )
     return int(number)
 

@@ -38,9 +38,16 @@ def settings_table(config: TRPOConfig, origins: Mapping[str, str], width: int = 
     return "\n".join(lines)
 
 
-def resume_command(logdir: Path) -> str:
-    """The command that continues a run."""
-    return f"python -m trpo_tf.train --resume --logdir={shlex.quote(str(logdir))}"
+def resume_command(logdir: Path, export_dir: str | None) -> str:
+    """The command that continues a run.
+
+    >>> resume_command(Path("runs/one"), None)
+    'python -m trpo_tf.train --resume --logdir=runs/one'
+    """
+    options = ["--resume", f"--logdir={logdir}"]
+    if export_dir is not None:
+        options.append(f"--export_dir={export_dir}")
+    return f"python -m trpo_tf.train {shlex.join(options)}"
 
 
 def container_command(version: Path) -> str:
