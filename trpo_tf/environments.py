@@ -51,7 +51,7 @@ def make_env(
             whole_games = {**env_kwargs, "reward_clipping": False, "episodic_life": False}
             return SingleEnv(_make_native(spec, 1, whole_games), render_mode)
         # An environment that draws nothing need not know the argument.
-        drawing = {} if render_mode is None else {"render_mode": render_mode}
+        drawing: dict[str, Any] = {} if render_mode is None else {"render_mode": render_mode}
         return gym.make(spec.id, **drawing, **env_kwargs)
 
 
