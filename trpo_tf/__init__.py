@@ -11,7 +11,7 @@ start()
 
 from trpo_tf.advantage import Advantage
 from trpo_tf.conjugate_gradient import conjugate_gradient
-from trpo_tf.environments import make_vector_env
+from trpo_tf.environments import make_env, make_vector_env
 from trpo_tf.execution import Execution
 from trpo_tf.kl_constraint import KLConstraint
 from trpo_tf.line_search import Backtracking, FillTrustRegion
@@ -22,7 +22,7 @@ from trpo_tf.policies import make_policy
 from trpo_tf.preconditioner import DiagonalPreconditioner
 from trpo_tf.return_scaling import ReturnScaling
 from trpo_tf.run_directory import Run, load_run
-from trpo_tf.samplers import Sampler
+from trpo_tf.samplers import Inference, Sampler
 from trpo_tf.saved_model import export_policy
 from trpo_tf.trpo import TRPO
 from trpo_tf.types import (
@@ -48,6 +48,7 @@ __all__ = [
     "EpisodeStats",
     "Execution",
     "FillTrustRegion",
+    "Inference",
     "KLConstraint",
     "LoadedPolicy",
     "NaturalGradientOptimizer",
@@ -63,6 +64,7 @@ __all__ = [
     "export_policy",
     "load_policy",
     "load_run",
+    "make_env",
     "make_policy",
     "make_value_function",
     "make_vector_env",

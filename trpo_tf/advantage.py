@@ -92,10 +92,15 @@ class Advantage:
         ValueError: if an argument is out of range, or shapes do not fit.
 
     >>> rollout = Rollout(
-    ...     observations=tf.zeros([3, 1, 1]), actions=tf.zeros([2, 1]),
-    ...     behaviour_log_probs=tf.zeros([2, 1]), rewards=tf.constant([[1.0], [3.0]]),
-    ...     terminated=tf.constant([[False], [True]]), truncated=tf.zeros([2, 1], tf.bool),
-    ...     mask=tf.ones([2, 1], tf.bool), policy_version=tf.zeros([2, 1], tf.int64))
+    ...     observations=tf.zeros([3, 1, 1]),
+    ...     actions=tf.zeros([2, 1]),
+    ...     behaviour_log_probs=tf.zeros([2, 1]),
+    ...     rewards=tf.constant([[1.0], [3.0]]),
+    ...     terminated=tf.constant([[False], [True]]),
+    ...     truncated=tf.zeros([2, 1], tf.bool),
+    ...     mask=tf.ones([2, 1], tf.bool),
+    ...     policy_version=tf.zeros([2, 1], tf.int64),
+    ... )
     >>> advantage = Advantage(discount=0.5, gae_lambda=1.0, normalize=False)
     >>> advantage(rollout, tf.zeros([3, 1])).value_targets.numpy().ravel().tolist()
     [2.5, 3.0]

@@ -20,7 +20,7 @@ _IMPOSSIBLE = -1e9
 
 
 def make_head(
-    action_space: gym.Space,
+    action_space: Any,
     initial_log_std: float,
     state_dependent_std: bool,
     dtype: str,

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import keras
 import tensorflow as tf
-
-_Schedule = keras.optimizers.schedules.LearningRateSchedule
+from keras.optimizers.schedules import LearningRateSchedule
 
 
 class KLConstraint:
@@ -26,8 +24,8 @@ class KLConstraint:
     2.5
     """
 
-    def __init__(self, max_kl: float | _Schedule = 0.01) -> None:
-        if not isinstance(max_kl, _Schedule) and not max_kl > 0:
+    def __init__(self, max_kl: float | LearningRateSchedule = 0.01) -> None:
+        if not isinstance(max_kl, LearningRateSchedule) and not max_kl > 0:
             raise ValueError(f"max_kl must be > 0, got {max_kl}. Typical values are 0.001 to 0.05.")
         self.max_kl = max_kl
 
@@ -49,7 +47,11 @@ class KLConstraint:
 
     def max_kl_at(self, num_updates: Any) -> Any:
         """δ after a number of updates, []."""
-        return self.max_kl(num_updates) if isinstance(self.max_kl, _Schedule) else self.max_kl
+        return (
+            self.max_kl(num_updates)
+            if isinstance(self.max_kl, LearningRateSchedule)
+            else self.max_kl
+        )
 
 
 def weighted_sum(rows: Any, weights: Any) -> Any:

@@ -26,7 +26,7 @@ class Policy(keras.Model):
 
     Attributes:
         observation_space: what the policy takes.
-        action_space: what its actions are for, once `spaces.to_env_actions` has mapped them.
+        action_space: what its actions are for, once `action_map.to_env_actions` has mapped them.
         rescale_actions: whether that map takes [−1, 1] to the bounds of the space.
         policy_version: tf.Variable, int64.
     """
@@ -155,13 +155,19 @@ def validate_distribution(distribution: Any, num_rows: int) -> None:
             f"[{num_rows}], got {distribution.batch_shape.as_list()}; wrap action dimensions in "
             "tfd.Independent(distribution, reinterpreted_batch_ndims=1)."
         )
-    if tf.nest.flatten(distribution, expand_composites=True)[0] is distribution:
+    components = tf.nest.flatten(distribution, expand_composites=True)
+    if components[0] is distribution:
         raise TypeError(
             f"{name} is no composite tensor, so the Fisher product cannot take it apart; use a "
             "distribution of tfp.distributions or derive from tfp.experimental.AutoCompositeTensor."
         )
+    # A copy with parameter tensors of its own, as π_θ will be: some divergences hold only between
+    # distributions that share a part, a bijector say.
+    copy = tf.nest.pack_sequence_as(
+        distribution, [tf.identity(part) for part in components], expand_composites=True
+    )
     try:
-        distribution.kl_divergence(distribution)
+        distribution.kl_divergence(copy)
     except NotImplementedError as error:
         raise TypeError(
             f"{name} has no KL divergence registered with itself, which the trust region needs; "

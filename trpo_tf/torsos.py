@@ -164,5 +164,5 @@ class ConvolutionalTorso(keras.layers.Layer):
         """Nothing: bytes have a scale of their own."""
 
     def _image_shape(self) -> tuple[int, int, int]:
-        sample = np.zeros((1, *self.observation_space.shape), np.uint8)
+        sample = np.zeros((1, *tuple(self.observation_space.shape or ())), np.uint8)
         return tuple(spaces.image_channels_last(self.observation_space, sample).shape[1:])
