@@ -124,8 +124,9 @@ _KNOWN = (
     ),
     Preset(
         "MountainCarContinuous",
-        {"total_steps": 50_000, "initial_log_std": 0.0},
-        "zoo: 50k steps with noise held over 4 steps, 92; wide noise stands in for that here",
+        {"total_steps": 50_000, "initial_log_std": 0.7},
+        "zoo: 50k steps with noise held over 4 steps, 92; here wide noise finds the flag: with "
+        "initial_log_std 0 two trials reached 93 and one never found it, which reached 94 with 0.7",
     ),
     Preset(
         "Pendulum",

@@ -1,0 +1,134 @@
+"""Whole runs of the real command: it learns, repeats itself, and survives interruptions."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import bandit
+import gymnasium as gym
+import numpy as np
+import pytest
+from conftest import REPOSITORY, RunCli
+
+from trpo_tf.evaluation import evaluate
+from trpo_tf.loaded_policy import load_policy
+
+# Enough of a run to be interrupted, cheap enough to be begun three times.
+SHORT = (
+    "--env=CartPole",
+    "--total_steps=8192",
+    "--num_envs=2",
+    "--num_steps=32",
+    "--hidden_sizes=8",
+    "--value_epochs=1",
+    "--execution=graph",
+    "--checkpoint_every=1",
+    "--logdir=run",
+)
+
+
+@pytest.fixture(scope="module")
+def solved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The preset's runs of three seeds, and the first of them once more."""
+    directory = tmp_path_factory.mktemp("cartpole")
+    for name, seed in (("0", 0), ("1", 1), ("2", 2), ("again", 0)):
+        arguments = ("--env=CartPole", f"--seed={seed}", f"--logdir={name}")
+        with start(directory, *arguments, f"--export_dir=model/{name}") as process:
+            output, errors = process.communicate(timeout=300)
+        assert process.returncode == 0, errors
+        assert errors == ""
+        assert "\x1b" not in output
+    return directory
+
+
+def start(directory: Path, *arguments: str) -> subprocess.Popen[str]:
+    """Starts the training command without waiting for it."""
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    environment.pop("TF_CPP_MIN_LOG_LEVEL", None)
+    return subprocess.Popen(
+        [sys.executable, "-m", "trpo_tf.train", *arguments],
+        cwd=directory,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def wait_for_rows(process: subprocess.Popen[str], logdir: Path, count: int) -> None:
+    deadline = time.monotonic() + 120
+    while not (logdir / "progress.csv").exists() or len(bandit.rows(logdir)) < count:
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_cartpole_is_solved_within_100k_steps(solved: Path, seed: int) -> None:
+    steps = int(bandit.rows(solved / str(seed))[-1]["env_steps"])
+    assert 100_000 <= steps < 100_000 + 8 * 128
+    policy = load_policy(solved / "model" / str(seed))
+    returns = evaluate(policy, lambda: gym.make("CartPole-v1"), episodes=20, seed=1000).returns
+    assert returns.mean() >= 475
+
+
+def test_the_same_seed_gives_the_same_run(solved: Path) -> None:
+    assert bandit.rows(solved / "again") == bandit.rows(solved / "0")
+    assert bandit.rows(solved / "1") != bandit.rows(solved / "0")
+    ours, theirs = bandit.variables(solved / "again"), bandit.variables(solved / "0")
+    for name, value in ours.items():
+        np.testing.assert_array_equal(value, theirs[name], err_msg=name)
+
+
+def test_ctrl_c_and_kill_lose_nothing(tmp_path: Path, run_cli: RunCli) -> None:
+    logdir = tmp_path / "run"
+    with start(tmp_path, *SHORT) as process:
+        wait_for_rows(process, logdir, 3)
+        process.send_signal(signal.SIGINT)
+        output, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert errors == ""
+    assert "SIGINT: stopped after" in output
+    assert "python -m trpo_tf.train --resume --logdir=run" in output
+    stopped_at = bandit.state(logdir)["env_steps"]
+    assert int(bandit.rows(logdir)[-1]["env_steps"]) == stopped_at
+
+    with start(tmp_path, "--resume", "--logdir=run") as process:
+        wait_for_rows(process, logdir, len(bandit.rows(logdir)) + 3)
+        process.kill()
+        process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGKILL
+    assert bandit.state(logdir)["env_steps"] > stopped_at
+
+    end = str(bandit.state(logdir)["env_steps"] + 256)
+    bandit.damage_newest(logdir)
+    finished = run_cli("train", "--resume", "--logdir=run", f"--total_steps={end}")
+    assert finished.returncode == 0, finished.stderr
+    (warning,) = finished.stderr.splitlines()
+    assert warning.startswith("warning: Passed over damaged checkpoints")
+    rows = bandit.rows(logdir)
+    assert [int(row["update"]) for row in rows] == list(range(1, len(rows) + 1))
+    steps = [int(row["env_steps"]) for row in rows]
+    assert all(0 < after - before <= 64 for before, after in zip([0, *steps], steps, strict=False))
+
+
+def test_a_refusal_is_one_line_without_a_traceback(run_cli: RunCli) -> None:
+    refused = run_cli("train", "--env=CartPole", "--total_steps=10", "--intra_op_threads=1")
+    assert refused.returncode == 1
+    assert refused.stdout == ""
+    assert refused.stderr.startswith("error: total_steps must be >= one batch")
+    assert refused.stderr.count("\n") == 1
+
+
+def test_what_runs_leave_behind_is_ignored_by_git(repository: Path) -> None:
+    left = ["runs/CartPole-0-20260101-000000/config.json", "saved_models/CartPole/1/saved_model.pb"]
+    found = subprocess.run(
+        ["git", "check-ignore", *left], cwd=repository, capture_output=True, text=True
+    )
+    assert found.stdout.split() == left
