@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -18,10 +16,7 @@ def test_the_readme_has_its_snippets():
 
 
 @pytest.mark.parametrize("snippet", _SNIPPETS, ids=lambda text: text.split("\n", 1)[0])
-def test_snippet_runs(snippet, tmp_path):
-    shortened = snippet.replace("range(500)", "range(2)")
-    completed = subprocess.run(
-        [sys.executable, "-c", shortened], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
+def test_snippet_runs(snippet, run_code):
+    completed = run_code(snippet.replace("range(500)", "range(2)"))
     assert completed.returncode == 0, completed.stderr
     assert completed.stdout.strip()

@@ -68,8 +68,8 @@ def conjugate_gradient(
 
     >>> A = tf.constant([[4.0, 1.0], [1.0, 3.0]])
     >>> result = conjugate_gradient(lambda p: tf.linalg.matvec(A, p), tf.constant([1.0, 2.0]), 10)
-    >>> result.solution.numpy().round(4).tolist()
-    [0.0909000039100647, 0.6364000082015991]
+    >>> [round(float(entry), 4) for entry in result.solution]
+    [0.0909, 0.6364]
     """
     if max_iterations < 1:
         raise ValueError(f"max_iterations must be >= 1, got {max_iterations}. 10 is typical.")

@@ -72,7 +72,7 @@ def make_value_function(
         ValueError: for a space or settings that are not supported.
 
     >>> value_function = make_value_function(gym.spaces.Box(-1, 1, (3,)))
-    >>> value_function(np.zeros([5, 3], np.float32)).shape.as_list()
+    >>> value_function(tf.zeros([5, 3])).shape.as_list()
     [5]
     """
     torso = make_torso(
