@@ -33,6 +33,9 @@ def named_parameters(distribution: Any, num_rows: Any) -> dict[str, Any]:
     >>> {name: p.shape.as_list() for name, p in named_parameters(normal, 3).items()}
     {'loc': [3, 2], 'scale': [3, 2]}
     """
+    # The size of a tensor is no constant while tracing, not even where its shape is known.
+    if distribution.batch_shape.rank and distribution.batch_shape[0] is not None:
+        num_rows = distribution.batch_shape[0]
     parameters: dict[str, Any] = {}
     for name, tensor in _parameters(distribution, ""):
         parameters[name] = _with_rows(tensor, num_rows)
