@@ -12,7 +12,6 @@ import tensorflow_probability as tfp
 import zoo
 from oracles import as_float64, flatten, kl_by_rows, score_fisher, weighted_mean
 
-from trpo_tf.batch_passes import _spread_indices
 from trpo_tf.conjugate_gradient import conjugate_gradient
 from trpo_tf.execution import Execution
 from trpo_tf.kl_constraint import KLConstraint
@@ -173,18 +172,6 @@ def test_fisher_on_some_rows_gradient_on_all() -> None:
     np.testing.assert_allclose(prediction, residual, atol=1e-8)
     whole = fishers.mean(axis=0) @ direction
     assert np.abs(whole - residual).max() > 1e-3
-
-
-@pytest.mark.parametrize("fraction", [0.01, 0.1, 0.5, 0.99])
-@pytest.mark.parametrize("num_rows", [1, 2, 16 * 128])
-def test_rows_of_the_fisher_fraction(num_rows: int, fraction: float) -> None:
-    rows = _spread_indices(num_rows, fraction)
-    assert len(rows) == max(1, round(num_rows * fraction)) == len(set(rows.tolist()))
-    assert rows.min() >= 0
-    assert rows.max() < num_rows
-    if num_rows == 2048 and fraction == 0.1:
-        environments = np.bincount(rows % 16, minlength=16)
-        assert environments.min() >= 0.5 * environments.mean()
 
 
 def test_preconditioning_changes_the_path_not_the_end() -> None:
