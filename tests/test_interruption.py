@@ -12,12 +12,16 @@ from trpo_tf.interruption import Interruption, workers_ignore_ctrl_c
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_the_first_signal_is_noted_and_the_second_obeyed(number: signal.Signals) -> None:
+def test_the_first_signal_is_noted_and_a_later_one_obeyed(number: signal.Signals) -> None:
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
-    with Interruption() as interruption:
+    now = 100.0
+    with Interruption(lambda: now) as interruption:
         assert interruption.signal_number is None
         signal.raise_signal(number)
+        now += 0.9
+        signal.raise_signal(signal.SIGINT)
         assert interruption.signal_number is number
+        now += 0.2
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(number)
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before

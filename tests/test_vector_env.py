@@ -113,3 +113,13 @@ def test_errors_of_an_environment_pass_through():
     env.envs[0].step = broken
     with pytest.raises(BrokenPipeError, match="the simulator's own"):
         vector_env.step(env, np.zeros([2, 1], np.float32))
+
+
+def test_closing_after_a_step_that_was_cut_short_does_not_wait_for_answers_already_taken():
+    env = gym.make_vec("CartPole-v1", num_envs=2, vectorization_mode="async")
+    env.reset(seed=0)
+    workers = env.unwrapped.processes
+    env.unwrapped.step_async(np.zeros(2, np.int64))
+    env.unwrapped.parent_pipes[0].recv()
+    vector_env.close(env)
+    assert [worker.is_alive() for worker in workers] == [False, False]

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import signal
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any, Self
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+# `timeout` and others signal a process and then its group, so one request can come twice.
+_ONE_REQUEST_SECONDS = 1.0
 
 
 class Interruption:
-    """Notes the first SIGINT or SIGTERM instead of stopping; the second of them stops at once.
+    """Notes the first SIGINT or SIGTERM instead of stopping; the next of them stops at once.
 
-    A context manager, for the main thread; at its end the handlers that were there before are back.
+    What comes within a second of the first is part of the same request. A context manager, for the
+    main thread; at its end the handlers that were there before are back.
+
+    Args:
+        clock: seconds; only differences count.
 
     Attributes:
         signal_number: the signal that came, None before one has.
@@ -25,7 +32,9 @@ class Interruption:
     'SIGTERM'
     """
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._noted_at = 0.0
         self.signal_number: signal.Signals | None = None
         self._before: dict[signal.Signals, Any] = {}
 
@@ -38,9 +47,11 @@ class Interruption:
             signal.signal(number, handler)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if self.signal_number is not None:
+        if self.signal_number is None:
+            self.signal_number = signal.Signals(number)
+            self._noted_at = self._clock()
+        elif self._clock() - self._noted_at > _ONE_REQUEST_SECONDS:
             raise KeyboardInterrupt
-        self.signal_number = signal.Signals(number)
 
 
 @contextlib.contextmanager

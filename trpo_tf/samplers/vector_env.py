@@ -6,6 +6,7 @@ import signal
 from typing import Any
 
 import gymnasium as gym
+from gymnasium.vector.async_vector_env import AsyncState
 
 _NEXT_STEP = gym.vector.AutoresetMode.NEXT_STEP
 
@@ -77,7 +78,7 @@ def step(env: Any, actions: Any) -> tuple[Any, Any, Any, Any]:
 
 def close(env: Any) -> None:
     """Closes `env` and all its worker processes, those beside a dead one included."""
-    if _exit_codes(env):
+    if _exit_codes(env) or _is_interrupted(env):
         env.close(terminate=True)
     else:
         env.close()
@@ -92,6 +93,12 @@ def _batch_size(env: Any) -> int:
 
 def _processes(env: Any) -> list[Any]:
     return getattr(env.unwrapped, "processes", [])
+
+
+def _is_interrupted(env: Any) -> bool:
+    """Whether Ctrl-C cut a step short: some answers are taken, so waiting for all would not end."""
+    state = getattr(env.unwrapped, "_state", AsyncState.DEFAULT)
+    return isinstance(state, AsyncState) and state is not AsyncState.DEFAULT
 
 
 def _exit_codes(env: Any) -> dict[int, int]:
