@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import bandit
-import gymnasium as gym
 import numpy as np
 import pytest
 
@@ -19,8 +18,7 @@ from trpo_tf.errors import TrainingStopped
 from trpo_tf.interruption import Interruption
 from trpo_tf.loaded_policy import load_policy
 from trpo_tf.metrics import ProgressLog
-from trpo_tf.policies import make_policy
-from trpo_tf.training_loop import TrainingLoop, greedy_actions
+from trpo_tf.training_loop import TrainingLoop
 from trpo_tf.training_session import Session
 
 
@@ -172,14 +170,3 @@ def test_a_signal_in_the_last_update_does_not_undo_the_end(monkeypatch: pytest.M
     with loop(session) as training, Interruption() as interruption:
         assert training.run(interruption)
         assert interruption.signal_number is signal.SIGTERM
-
-
-def test_greedy_actions_heed_what_the_policy_learns() -> None:
-    policy = make_policy(gym.spaces.Box(-1, 1, (3,)), gym.spaces.Box(-2, 2, (1,)))
-    act = greedy_actions(policy)
-    observations = np.ones((5, 3), np.float32)
-    before = act(observations)
-    np.testing.assert_allclose(before, policy(observations).mode(), rtol=1e-6)
-    policy.set_weights([weight + 0.1 for weight in policy.get_weights()])
-    assert not np.allclose(act(observations), before)
-    assert np.abs(act(observations)).max() <= 2

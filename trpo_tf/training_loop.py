@@ -4,19 +4,13 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import keras
 import numpy as np
-import tensorflow as tf
 
 from trpo_tf import atomic_files, checkpoint, environments, saved_model
-from trpo_tf.action_map import to_env_actions
-from trpo_tf.draws import deterministic_action
 from trpo_tf.errors import TrainingStopped
-from trpo_tf.evaluation import evaluate
+from trpo_tf.evaluation import deterministic_actor, evaluate
 from trpo_tf.interruption import Interruption
 from trpo_tf.metrics import ProgressLog
 from trpo_tf.model_card import training_summary
@@ -48,7 +42,7 @@ class TrainingLoop:
         self.evaluation: EpisodeStats | None = None
         self._log = log
         self._refused_in_a_row = 0
-        self._act = greedy_actions(session.components.policy)
+        self._act = deterministic_actor(session.components.policy)
 
     @property
     def updates(self) -> int:
@@ -192,29 +186,3 @@ class TrainingLoop:
     def _way_on(self) -> str:
         run = self.session.run
         return f"The last checkpoint in {run.path} is intact; --resume continues from it."
-
-
-def greedy_actions(policy: keras.Model) -> Callable[[Any], np.ndarray]:
-    """A function from observations [B, *O] to the policy's deterministic actions [B, *A].
-
-    The actions can be sent to the environment as they are. Statistics of the policy do not change,
-    and what it learns later is heeded.
-
-    Args:
-        policy: made by `make_policy`.
-
-    >>> import gymnasium as gym
-    >>> from trpo_tf.policies import make_policy
-    >>> policy = make_policy(gym.spaces.Box(-1, 1, (3,)), gym.spaces.Discrete(2, start=5))
-    >>> greedy_actions(policy)(np.zeros([4, 3], np.float32)).shape
-    (4,)
-    """
-
-    @tf.function(autograph=False)
-    def actions(observations: Any) -> Any:
-        raw_actions = deterministic_action(policy(observations))
-        return to_env_actions(policy.action_space, raw_actions, policy.rescale_actions)
-
-    return lambda observations: actions(
-        tf.nest.map_structure(tf.convert_to_tensor, observations)
-    ).numpy()

@@ -36,7 +36,7 @@ class ActionNoise:
         else:
             dtype = _float_dtype(distribution)
             self.row_spec = tf.TensorSpec([self._num_envs, self._spec.size], dtype)
-        self._traced_rows = tf.function(self._rows)
+        self._traced_rows = tf.function(self._rows, autograph=False)
 
     def rows(self, first_step: int, num_steps: int) -> np.ndarray:
         """Noise [T, B, k], or seeds int32 [T, B, 2], of the steps from `first_step` on."""
