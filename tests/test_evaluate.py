@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from trpo_tf import command_line, evaluate, evaluation
-from trpo_tf.environments import make_env
+from trpo_tf.environments import make_env, make_vector_env
 from trpo_tf.loaded_policy import load_policy
 from trpo_tf.policies import make_policy
 from trpo_tf.saved_model import export_policy
@@ -146,6 +146,25 @@ def test_observations_of_other_bounds_fit(tmp_path: Path, run: Run) -> None:
     env = gym.make("Pendulum-v1")
     argument = export(tmp_path, gym.spaces.Box(-np.inf, np.inf, (3,)), env.action_space)
     assert run(argument, "--env=Pendulum", "--episodes=1")[0] == 0
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_floats_of_another_width_fit(tmp_path: Path, run: Run, dtype: Any) -> None:
+    spaces = gym.spaces.Box(-9, 9, (3,), dtype), gym.spaces.Box(-2, 2, (1,), dtype)
+    argument = export(tmp_path, *spaces)
+    status, out, err = run(argument, "--env=Pendulum", "--episodes=1")
+    assert (status, err) == (0, "")
+    assert len(printed_returns(out)) == 1
+
+
+@pytest.mark.parametrize("env_id", ["CartPole-v1", "Pendulum-v1", "Walker2d-v5"])
+def test_a_policy_for_envpool_plays_in_gymnasium(tmp_path: Path, run: Run, env_id: str) -> None:
+    pytest.importorskip("envpool")
+    pool = make_vector_env(env_id, 1, "envpool")
+    argument = export(tmp_path, pool.single_observation_space, pool.single_action_space)
+    status, out, err = run(argument, f"--env={env_id}", "--episodes=1")
+    assert (status, err) == (0, "")
+    assert len(printed_returns(out)) == 1
 
 
 def test_a_file_does_not_decide_what_is_imported(tmp_path: Path, run: Run) -> None:

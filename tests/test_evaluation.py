@@ -131,3 +131,21 @@ def test_a_policy_in_memory_acts_by_its_present_weights() -> None:
     assert (before != after).any()
     expected = to_env_actions(space, policy(observations).mode(), rescale_actions=True)
     np.testing.assert_allclose(after, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("given", [np.float32, np.float64])
+@pytest.mark.parametrize("width", [np.float32, np.float64])
+def test_actions_of_a_box_get_the_dtype_of_the_environment(width: Any, given: Any) -> None:
+    class OfOneWidth(gym.Env):
+        observation_space = gym.spaces.Box(-1, 1, (1,))
+        action_space = gym.spaces.Box(-1, 1, (2,), width)
+
+        def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, Any]:
+            return np.zeros(1, np.float32), {}
+
+        def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+            assert action in self.action_space
+            return np.zeros(1, np.float32), float(action[0]), True, False, {}
+
+    stats = evaluate(lambda rows: np.full((len(rows), 2), 0.5, given), OfOneWidth, episodes=2)
+    np.testing.assert_array_equal(stats.returns, [0.5, 0.5])

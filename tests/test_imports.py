@@ -46,6 +46,7 @@ LADDER: tuple[tuple[str, tuple[tuple[str, ...], ...]], ...] = (
         (
             (
                 "action_map",
+                "alike_spaces",
                 "distribution_parameters",
                 "environment_ids",
                 "normalizer",

@@ -12,16 +12,15 @@ from collections.abc import Callable
 from typing import Any
 
 import gymnasium as gym
-import numpy as np
 import tensorflow as tf
 from absl import flags
 
 from trpo_tf import command_line, random, video
+from trpo_tf.alike_spaces import are_alike
 from trpo_tf.environment_ids import resolve_env_id
 from trpo_tf.environments import make_env
 from trpo_tf.evaluation import evaluate
 from trpo_tf.loaded_policy import LoadedPolicy, load_policy
-from trpo_tf.space_structure import map_arrays
 from trpo_tf.types import EpisodeStats
 
 _NUM_ENVS = 8
@@ -88,6 +87,7 @@ def main(values: Any) -> None:
 def report(stats: EpisodeStats) -> str:
     """Every episode's return and length, then their mean and standard deviation.
 
+    >>> import numpy as np
     >>> print(report(EpisodeStats(np.array([1.0, 3.0]), np.array([10, 20]))))
     episode      return  length
           1        1.00      10
@@ -109,6 +109,7 @@ def check_spaces(policy: LoadedPolicy, env: gym.Env, env_id: str) -> None:
     """Refuses an environment that a model was not made for.
 
     Bounds of observations may differ, since models do not use them; those of actions may not.
+    The width of floats may: EnvPool's environments have others than Gymnasium's.
 
     Raises:
         ValueError: naming both spaces.
@@ -116,31 +117,16 @@ def check_spaces(policy: LoadedPolicy, env: gym.Env, env_id: str) -> None:
     if policy.observation_space is None or policy.action_space is None:
         return
     pairs = [
-        ("observation", policy.observation_space, env.observation_space, _fits),
-        ("action", policy.action_space, env.action_space, lambda own, given: own == given),
+        ("observation", policy.observation_space, env.observation_space),
+        ("action", policy.action_space, env.action_space),
     ]
-    for kind, own, given, fit in pairs:
-        if not fit(own, given):
+    for kind, own, given in pairs:
+        if not are_alike(own, given, exact_bounds=kind == "action"):
             hint = f" It was trained in {policy.env_id}." if policy.env_id else ""
             raise ValueError(
                 f"the model at {policy.path} is for the {kind} space {own}, but {env_id} has "
                 f"{given}.{hint}"
             )
-
-
-def _fits(own: gym.Space, given: gym.Space) -> bool:
-    return _arrays(own) == _arrays(given)
-
-
-def _arrays(space: gym.Space) -> Any:
-    """The structure of a space without the bounds of its boxes."""
-
-    def array(path: Any, part: gym.Space, value: Any) -> Any:
-        if isinstance(part, gym.spaces.Box):
-            return (part.shape, np.dtype(part.dtype).kind)
-        return part
-
-    return map_arrays(array, space)
 
 
 def _stochastic_actor(policy: LoadedPolicy, seed: int) -> Callable[[Any], Any]:

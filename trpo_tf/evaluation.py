@@ -32,7 +32,8 @@ def evaluate(
     many episodes are still under way.
 
     Args:
-        act: observations [B, *O] to actions [B, *A], sendable to the environment.
+        act: observations [B, *O] to actions [B, *A], sendable to the environment; those of a Box
+            are cast to its dtype.
         make_env: makes one environment, without autoreset; called min(num_envs, episodes) times.
         episodes: E, how many are played, ≥ 1.
         seed: of the episodes' beginnings, ≥ 0.
@@ -120,7 +121,7 @@ def _play(
     current = [env.reset(seed=episode_seed(seed, e))[0] for e, env in enumerate(envs)]
     next_episode = len(envs)
     while any(episode is not None for episode in playing):
-        actions = np.asarray(act(_stack(space, current)))
+        actions = _sendable(envs[0].action_space, act(_stack(space, current)))
         for index, env in enumerate(envs):
             episode = playing[index]
             if episode is None:
@@ -136,6 +137,11 @@ def _play(
                     current[index], _ = env.reset(seed=episode_seed(seed, next_episode))
                     next_episode += 1
     return EpisodeStats(returns, lengths)
+
+
+def _sendable(space: gym.Space, actions: Any) -> np.ndarray:
+    # A policy that was trained with EnvPool may act in wider floats than Gymnasium's environments.
+    return np.asarray(actions, space.dtype if isinstance(space, gym.spaces.Box) else None)
 
 
 def _stack(space: gym.Space, observations: Sequence[Any]) -> Any:

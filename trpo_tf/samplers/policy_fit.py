@@ -6,9 +6,9 @@ from typing import Any
 
 import gymnasium as gym
 import keras
-import numpy as np
 
 from trpo_tf import policies, spaces
+from trpo_tf.alike_spaces import are_alike
 
 
 def fitting_distribution(
@@ -39,7 +39,7 @@ def fitting_distribution(
     spaces.validate_action_space(action_space)
     for kind, space in (("observation", observation_space), ("action", action_space)):
         own_space = getattr(policy, f"{kind}_space", None)
-        if own_space is not None and not _is_alike(own_space, space, exact_bounds=kind == "action"):
+        if own_space is not None and not are_alike(own_space, space, exact_bounds=kind == "action"):
             raise ValueError(
                 f"the policy's {kind} space is {own_space}, but the environment's is {space}; make "
                 "the policy with env.single_observation_space and env.single_action_space."
@@ -54,30 +54,3 @@ def fitting_distribution(
             "have the action's shape as event shape."
         )
     return distribution
-
-
-def _is_alike(own: gym.Space, other: gym.Space, exact_bounds: bool) -> bool:
-    """Whether two spaces hold the same arrays; the width of a float and bounds seen do not count.
-
-    EnvPool gives the environments of Gymnasium other floats and other bounds of observations.
-    """
-    if isinstance(own, gym.spaces.Dict) and isinstance(other, gym.spaces.Dict):
-        return own.keys() == other.keys() and all(
-            _is_alike(own[key], other[key], exact_bounds)
-            for key in own.keys()  # noqa: SIM118
-        )
-    if isinstance(own, gym.spaces.Tuple) and isinstance(other, gym.spaces.Tuple):
-        return len(own) == len(other) and all(
-            _is_alike(part, other[index], exact_bounds) for index, part in enumerate(own)
-        )
-    if isinstance(own, gym.spaces.Box) and isinstance(other, gym.spaces.Box):
-        return (
-            own.shape == other.shape
-            and np.dtype(own.dtype).kind == np.dtype(other.dtype).kind
-            and not (exact_bounds and _bounds_differ(own, other))
-        )
-    return own == other
-
-
-def _bounds_differ(own: gym.spaces.Box, other: gym.spaces.Box) -> bool:
-    return not (np.allclose(own.low, other.low) and np.allclose(own.high, other.high))
