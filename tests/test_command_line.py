@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -117,3 +120,23 @@ def test_a_flag_without_default_can_be_required() -> None:
         command_line.required(values, "env", "Walker2d")
     values(["program", "--env=CartPole"])
     assert command_line.required(values, "env", "Walker2d") == "CartPole"
+
+
+def test_the_commands_that_use_a_version_survive_the_shell() -> None:
+    env_kwargs = {"name": "it's", "frame_skip": 4, "nested": [1.5, None, True]}
+    version = Path("/my models/Walker 2d/3")
+    first, evaluate, serve = command_line.how_to_use(version, "Walker2d-v5", env_kwargs).split("\n")
+    assert first == "Exported to /my models/Walker 2d/3"
+    words = shlex.split(evaluate)
+    assert words[:4] == ["Evaluate:", "python", "-m", "trpo_tf.evaluate"]
+    given = dict(word.removeprefix("--").split("=", 1) for word in words[4:])
+    assert json.loads(given.pop("env_kwargs")) == env_kwargs
+    assert given == {"saved_model": "/my models/Walker 2d", "env": "Walker2d-v5", "episodes": "20"}
+    assert shlex.split(serve)[3:] == [
+        "--model_name=Walker 2d",
+        "--model_base_path=/my models/Walker 2d",
+    ]
+
+
+def test_an_environment_without_arguments_is_evaluated_without() -> None:
+    assert "env_kwargs" not in command_line.how_to_use(Path("models/1"), "Walker2d-v5", {})

@@ -25,7 +25,7 @@ def logdir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of Pendulum with a checkpoint after 3 updates and one after 5."""
     logdir = tmp_path_factory.mktemp("runs") / "pendulum"
     env = gym.make("Pendulum-v1")
-    config, origins = resolve("Pendulum-v1", {"hidden_sizes": (8,)})
+    config, origins = resolve("Pendulum-v1", {"hidden_sizes": (8,), "env_kwargs": {"g": 9.0}})
     record = RunRecord(config, origins, env.observation_space, env.action_space)
     models = assembly.make_models(config, env.observation_space, env.action_space)
     trpo = assembly.make_trpo(config, models)
@@ -60,6 +60,7 @@ def test_the_last_checkpoint_is_exported_with_its_story(
     assert (status, err) == (0, "")
     assert out.splitlines()[0] == f"Exported to {base / '1'}"
     assert f"python -m trpo_tf.evaluate --saved_model={base} --env=Pendulum-v1" in out
+    assert """--env=Pendulum-v1 '--env_kwargs={"g": 9.0}' --episodes=20""" in out
     assert f"--model_name=Pendulum --model_base_path={base}" in out
     act, policy = load_policy(base), load_run(logdir).policy
     observations = np.float32([[1, 0, 3], [0, 1, -3]])

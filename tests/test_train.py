@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import bandit
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from trpo_tf import command_line, startup, train
 from trpo_tf.config import setting_names
@@ -60,7 +61,10 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
 
 
 def test_a_run_leaves_everything_and_says_what_to_do_next(run: Any) -> None:
-    done = run("--env=CartPole", *SMALL, "--total_steps=128", "--eval_every=64", "--seed=5")
+    rewards = '--env_kwargs={"sutton_barto_reward": false}'
+    done = run(
+        "--env=CartPole", *SMALL, "--total_steps=128", "--eval_every=64", "--seed=5", rewards
+    )
     assert done.status == 0, done.err
     (logdir,) = Path("runs").iterdir()
     assert logdir.name.startswith("CartPole-5-")
@@ -82,6 +86,7 @@ def test_a_run_leaves_everything_and_says_what_to_do_next(run: Any) -> None:
         "preset CartPole (zoo",
         f"Training in {logdir}",
         "python -m trpo_tf.evaluate --saved_model=saved_models/CartPole --env=CartPole-v1",
+        f"--env=CartPole-v1 '{rewards}' --episodes=20",
         "tensorflow_model_server --rest_api_port=8501 --model_name=CartPole",
         "docker run --rm -p 8501:8501 -v",
         str(logdir / "learning_curve.png"),
@@ -214,6 +219,19 @@ def test_verbose_starts_the_command_again(run: Any, monkeypatch: pytest.MonkeyPa
     assert environment["TRPO_TF_VERBOSE"] == "1"
     monkeypatch.setenv("TRPO_TF_VERBOSE", environment["TRPO_TF_VERBOSE"])
     assert startup.is_verbose()
+
+
+def test_accelerators_give_memory_only_as_it_is_needed(
+    run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grown: list[tuple[str, bool]] = []
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [f"{kind}:0", f"{kind}:1"])
+    monkeypatch.setattr(
+        tf.config.experimental, "set_memory_growth", lambda *arguments: grown.append(arguments)
+    )
+    # Refused after TensorFlow is set up: this environment's observations are of no use.
+    assert "Text" in run("--env=Unreadable").error
+    assert grown == [("GPU:0", True), ("GPU:1", True)]
 
 
 def test_every_setting_is_a_flag_with_a_help() -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import json
+import shlex
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -89,19 +91,32 @@ def required(flag_values: flags.FlagValues, name: str, example: str) -> Any:
     return value
 
 
-def how_to_use(version: Path, env_id: str) -> str:
+def how_to_use(version: Path, env_id: str, env_kwargs: Mapping[str, Any]) -> str:
     """What to do with an exported version: the commands that evaluate and serve it.
 
-    >>> print(how_to_use(Path("/models/Walker2d/3"), "Walker2d-v5").splitlines()[0])
+    Args:
+        version: directory of the exported version.
+        env_id: full Gymnasium id of the environment that the policy was trained in.
+        env_kwargs: its arguments, so that the same environment is evaluated in.
+
+    Returns:
+        Three lines; the commands are quoted for a POSIX shell.
+
+    >>> print(how_to_use(Path("/models/Walker2d/3"), "Walker2d-v5", {}).splitlines()[0])
     Exported to /models/Walker2d/3
     """
     base = version.parent
-    evaluate = f"python -m trpo_tf.evaluate --saved_model={base} --env={env_id} --episodes=20"
-    serve = (
-        f"tensorflow_model_server --rest_api_port=8501 --model_name={base.name} "
-        f"--model_base_path={base.absolute()}"
-    )
-    return f"Exported to {version}\nEvaluate: {evaluate}\nServe:    {serve}"
+    evaluate = ["python", "-m", "trpo_tf.evaluate", f"--saved_model={base}", f"--env={env_id}"]
+    if env_kwargs:
+        evaluate.append(f"--env_kwargs={json.dumps(dict(env_kwargs))}")
+    evaluate.append("--episodes=20")
+    serve = [
+        "tensorflow_model_server",
+        "--rest_api_port=8501",
+        f"--model_name={base.name}",
+        f"--model_base_path={base.absolute()}",
+    ]
+    return f"Exported to {version}\nEvaluate: {shlex.join(evaluate)}\nServe:    {shlex.join(serve)}"
 
 
 def help_text(description: str, flag_values: flags.FlagValues) -> str:

@@ -41,7 +41,7 @@ def main(values: Any) -> None:
             run.config, run.record.origins, run.step, run.state.get("env_steps")
         ),
     )
-    print(command_line.how_to_use(version, env_id))
+    print(command_line.how_to_use(version, env_id, run.config.env_kwargs))
 
 
 if __name__ == "__main__":

@@ -174,7 +174,7 @@ def _report(session: Session, loop: TrainingLoop, version: Path) -> None:
         print(f"Learning curve: {run.learning_curve_path}")
     except ImportError as error:
         print(error)
-    print(command_line.how_to_use(version, config.env))
+    print(command_line.how_to_use(version, config.env, config.env_kwargs))
     print(f"      or: {training_report.container_command(version)}")
 
 
