@@ -1,8 +1,8 @@
 """One setting of a frozen configuration: what it means and which values it may take.
 
-`number`, `choice`, `switch`, `text` and `list_of_sizes` make the fields of a dataclass; `checked`,
-`parsed` and `explained` work on such a field. All refusals have one form: the name, what was
-expected, what came, what is usual.
+`number`, `choice` and `switch` make the fields of a dataclass; `checked`, `parsed` and `explained`
+work on such a field. All refusals have one form: the name, what was expected, what came, what is
+usual.
 """
 
 from __future__ import annotations
