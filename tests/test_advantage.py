@@ -366,3 +366,21 @@ def test_values_of_another_shape(shape: tuple[int, ...]) -> None:
     rollout = as_rollout(episodes, np.zeros((4, 2)), "float32")
     with pytest.raises(ValueError, match=r"\[T\+1, B\] = \[5, 2\]"):
         Advantage()(rollout, tf.zeros(shape))
+
+
+@pytest.mark.parametrize("spoilt", [np.nan, np.inf, -np.inf])
+def test_a_critic_that_is_not_finite_does_not_look_like_equal_advantages(spoilt: float) -> None:
+    rollout = Rollout(
+        observations=np.zeros((4, 2, 1), np.float32),
+        actions=np.zeros((3, 2), np.int32),
+        behaviour_log_probs=np.zeros((3, 2), np.float32),
+        rewards=np.ones((3, 2), np.float32),
+        terminated=np.zeros((3, 2), bool),
+        truncated=np.zeros((3, 2), bool),
+        mask=np.ones((3, 2), bool),
+        policy_version=np.zeros((3, 2), np.int64),
+    )
+    values = np.zeros((4, 2), np.float32)
+    values[1, 0] = spoilt
+    advantages = Advantage()(rollout, values).advantages
+    assert not np.isfinite(advantages).all()

@@ -198,7 +198,9 @@ def test_what_it_reports() -> None:
         rollout = make_rollout(parts.policy, seed=update)
         info = trpo.update(rollout)
         assert isinstance(info, UpdateInfo)
-        assert all(isinstance(value, np.generic) and np.ndim(value) == 0 for value in info)
+        assert isinstance(info.status, StepStatus)
+        numbers = info._replace(status=np.int32(info.status))
+        assert all(isinstance(value, np.generic) and np.ndim(value) == 0 for value in numbers)
         assert all(np.isfinite(value) for value in info)
         assert (info.policy_lag, info.behaviour_kl, info.dropped_rows) == (0, 0, 0)
         assert info.effective_sample_size == 1
@@ -418,7 +420,9 @@ def test_a_rollout_that_is_not_finite_changes_no_variable(execution: Execution) 
     cases = [
         (field, value)
         for field in ("rewards", "observations", "behaviour_log_probs")
-        for value in ((np.nan,) if execution is Execution.EAGER else (np.nan, np.inf, -np.inf))
+        for value in (
+            (np.nan,) if execution is Execution.EAGER else (np.nan, np.inf, -np.inf, 1e25)
+        )
     ]
     for count, (field, value) in enumerate(cases, start=1):
         rollout = poison(make_rollout(parts.policy, seed=count), field, value)

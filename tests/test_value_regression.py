@@ -239,3 +239,14 @@ def test_its_optimizer_is_built_once() -> None:
     fitting.fit(critic, *data())
     assert all(a is b for a, b in zip(variables, fitting.optimizer.variables, strict=True))
     assert int(tf.convert_to_tensor(fitting.optimizer.iterations)) == 20
+
+
+def test_a_fit_whose_slots_overflow_changes_neither_critic_nor_optimizer() -> None:
+    critic = make_value_function(gym.spaces.Box(-1, 1, (2,)))
+    regression = ValueRegression(epochs=1, minibatch_size=None)
+    regression.build(critic)
+    variables = [*critic.trainable_variables, *regression.optimizer.variables]
+    before = [variable.numpy() for variable in variables]
+    regression.fit(critic, np.ones((4, 2), np.float32), np.full(4, 1e22, np.float32))
+    for variable, value in zip(variables, before, strict=True):
+        np.testing.assert_array_equal(variable, value)

@@ -184,7 +184,10 @@ def _normalize(advantages: Any, importance_weights: Any, mask: Any) -> Any:
     deviation = tf.sqrt(tf.math.divide_no_nan(tf.reduce_sum(unit**2), tf.reduce_sum(valid)))
     # Equal advantages leave only rounding errors; scaling those up would be learning from noise.
     rounding = 16 * np.finfo(unit.dtype.as_numpy_dtype).eps * tf.abs(centre)
-    return tf.where(largest > rounding, tf.math.divide_no_nan(unit, deviation), 0)
+    # (Written so that a NaN stays a NaN: the step refuses it and says so.)
+    return tf.where(
+        largest <= rounding, tf.zeros_like(unit), tf.math.divide_no_nan(unit, deviation)
+    )
 
 
 def _check_shapes(rollout: Rollout, values: Any) -> None:

@@ -20,6 +20,10 @@ from trpo_tf.value_regression import ValueRegression
 # Far apart, so that neighbouring seeds of runs do not share orders of minibatches.
 _SEED_STRIDE = 7919
 
+# Numbers up to this share of the square root of the largest float are usable: in float32 2e13. The
+# rest is room for sums over rows and for returns of many rewards.
+_LARGEST_SHARE = 1e-6
+
 
 class _Behaviour(NamedTuple):
     """How the policy that drew the rows relates to π_old; rows [T, B]."""
@@ -85,14 +89,15 @@ class TRPO:
     def update(self, rollout: Rollout) -> UpdateInfo:
         """Improves policy and critic on a rollout; adds one to the policy's version.
 
-        A rollout with NaN or infinite observations, rewards or log-probabilities is refused: no
-        variable changes but the version, and the status says why.
+        A rollout with NaN, infinite or absurd (see `StepStatus.NON_FINITE_ROLLOUT`) observations,
+        rewards or log-probabilities is refused: no variable changes but the version and the running
+        return of episodes that ended, and the status says why.
 
         Args:
             rollout: of T steps and B environments; the first one fixes the compiled shapes.
 
         Returns:
-            An `UpdateInfo` of NumPy scalars.
+            An `UpdateInfo` of NumPy scalars, its `status` a `StepStatus`.
         """
         self._build(rollout)
         dtype = self.policy.compute_dtype
@@ -111,7 +116,8 @@ class TRPO:
             rollout, tf.cast(max_kl, dtype), tf.constant(self.correction), self.seed
         )
         self.policy_version.assign_add(1)
-        return tf.nest.map_structure(lambda scalar: scalar.numpy(), info)
+        info = tf.nest.map_structure(lambda scalar: scalar.numpy(), info)
+        return info._replace(status=StepStatus(info.status))
 
     def checkpointables(self) -> dict[str, Any]:
         """Everything that an update reads and writes, by name, for a checkpoint."""
@@ -256,14 +262,19 @@ def _without_last(observations: Any) -> Any:
 
 
 def _is_finite(rollout: Rollout) -> Any:
-    """Whether all numbers of the rows that count, and of all observations, are finite."""
+    """Whether all numbers of rows that count, and of all observations, can be squared and summed.
+
+    The running statistics could never forget a number that is not, as their variance would be
+    infinite.
+    """
     floats = [
         tensor for tensor in tf.nest.flatten(rollout.observations) if tensor.dtype.is_floating
     ]
     floats += [
         tf.where(rollout.mask, rows, 0) for rows in (rollout.rewards, rollout.behaviour_log_probs)
     ]
-    return tf.reduce_all([tf.reduce_all(tf.math.is_finite(tensor)) for tensor in floats])
+    limit = _LARGEST_SHARE * np.sqrt(np.finfo(rollout.rewards.dtype.as_numpy_dtype).max)
+    return tf.reduce_all([tf.reduce_all(tf.abs(tensor) <= limit) for tensor in floats])
 
 
 def _refuse_unless(usable: Any, info: UpdateInfo) -> UpdateInfo:

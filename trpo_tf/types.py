@@ -98,7 +98,8 @@ _REMEDIES = {
         "collect more varied data."
     ),
     StepStatus.NON_FINITE_ROLLOUT: (
-        "Observations, rewards or log-probabilities were NaN or infinite; check the environment."
+        "Observations, rewards or log-probabilities were NaN, infinite or too large to square "
+        "(beyond 2e13 in float32); check the environment."
     ),
     StepStatus.NON_FINITE_GRADIENT: (
         "The surrogate or its gradient was NaN or infinite; check advantages and the policy."
@@ -125,7 +126,7 @@ class UpdateInfo(NamedTuple):
         surrogate_after: the same at the policy that the update leaves.
         kl: measured mean KL(π_old ‖ π_new), in nats; 0 when refused.
         accepted: whether the policy moved.
-        status: a `StepStatus`.
+        status: a `StepStatus`; its number as a tensor where the step is not `TRPO.update`'s.
         num_backtracks: line-search candidates that were refused.
         cg_residual_norm: ‖b − (F + λI)x‖ / ‖b‖ at the end of conjugate gradients.
         cg_iterations: iterations that conjugate gradients took.

@@ -118,8 +118,11 @@ class ValueRegression:
             epoch,
             (tf.constant(0), tf.zeros([], targets.dtype)),
         )
-        fitted = [tf.identity(variable.value) for variable in value_function.trainable_variables]
-        finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(value)) for value in fitted])
+        # The optimizer's slots too: a second moment that has overflowed would stop it for good.
+        after = [tf.identity(variable.value) for variable in variables]
+        finite = tf.reduce_all(
+            [tf.reduce_all(tf.math.is_finite(part)) for part in after if part.dtype.is_floating]
+        )
         for variable, value in zip(variables, before, strict=True):
             variable.assign(tf.where(usable & finite, variable.value, value))
         return loss

@@ -55,9 +55,8 @@ def _measure(python: str, script: str) -> dict[str, float]:
     printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     seconds = json.loads(printed.splitlines()[-1])
     total = seconds["collecting"] + seconds["learning"]
-    steps = _SETTINGS["num_envs"] * _SETTINGS["num_steps"] * _SETTINGS["updates"]
     return {
-        "steps_per_second": round(steps / total, 1),
+        "steps_per_second": round(seconds["steps"] / total, 1),
         "collecting_share": round(seconds["collecting"] / total, 3),
         "learning_share": round(seconds["learning"] / total, 3),
         "peak_mib": round(seconds["peak_mib"], 1),

@@ -30,6 +30,8 @@ def main() -> None:
     for update in range(settings["warm_up_updates"] + settings["updates"]):
         if update == settings["warm_up_updates"]:
             collecting = learning = 0.0
+            # Dummy rows of NEXT_STEP autoreset are no steps.
+            steps_before = parts.sampler.env_steps
         start = time.perf_counter()
         rollout, _ = parts.sampler.collect()
         collected = time.perf_counter()
@@ -37,7 +39,9 @@ def main() -> None:
         collecting += collected - start
         learning += time.perf_counter() - collected
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(json.dumps({"collecting": collecting, "learning": learning, "peak_mib": memory}))
+    steps = parts.sampler.env_steps - steps_before
+    seconds = {"collecting": collecting, "learning": learning}
+    print(json.dumps(seconds | {"steps": steps, "peak_mib": memory}))
 
 
 if __name__ == "__main__":

@@ -55,9 +55,9 @@ def main() -> None:
     collecting = sum(clock.ends[warm_up:]) - sum(clock.begins[warm_up:])
     total = end - clock.begins[warm_up]
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(
-        json.dumps({"collecting": collecting, "learning": total - collecting, "peak_mib": memory})
-    )
+    seconds = {"collecting": collecting, "learning": total - collecting}
+    steps = num_envs * num_steps * settings["updates"]
+    print(json.dumps(seconds | {"steps": steps, "peak_mib": memory}))
 
 
 if __name__ == "__main__":

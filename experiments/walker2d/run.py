@@ -9,22 +9,29 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 from absl import app, flags
+
+from trpo_tf import provenance
 
 _SEEDS = flags.DEFINE_list("seeds", ["0", "1", "2"], "Seeds to train, one after the other.")
 _ENV = flags.DEFINE_string("env", "Walker2d", "Environment.")
 _EPISODES = flags.DEFINE_integer("episodes", 20, "Episodes of the final evaluation.")
 _RUNS = flags.DEFINE_string("runs", "runs/walker2d", "Where run directories and models are left.")
-_SETTINGS = flags.DEFINE_list("settings", [], "Further flags of the training command, a=b each.")
+_SETTINGS = flags.DEFINE_multi_string(
+    "settings", [], "Further flags of the training command, a=b each."
+)
 _RESULTS = flags.DEFINE_string(
     "results", str(Path(__file__).with_name("results.csv")), "CSV file, one row a seed."
 )
 _COLUMNS = ["env", "seed", "settings", "env_steps", "train_return", "eval_mean", "eval_std"]
+_COLUMNS += ["peak_mib", "revision", "versions"]
 
 
 def main(_: list[str]) -> None:
@@ -48,21 +55,36 @@ def _train(seed: str, run: Path, models: Path) -> None:
     resume = ["--resume"] if run.is_dir() else []
     command = [sys.executable, "-m", "trpo_tf.train", f"--env={_ENV.value}", f"--seed={seed}"]
     command += [f"--logdir={run}", f"--export_dir={models}", *resume]
-    subprocess.run(command + [f"--{setting}" for setting in _SETTINGS.value], check=True)
+    process = subprocess.Popen(command + [f"--{setting}" for setting in _SETTINGS.value])
+    _, status, usage = os.wait4(process.pid, 0)
+    if status:
+        raise RuntimeError(f"training with seed {seed} ended with status {status}")
+    (run / "peak_mib").write_text(f"{usage.ru_maxrss / 1024:.0f}")
 
 
 def _training_result(run: Path) -> dict[str, str]:
     with (run / "progress.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    return {"env_steps": rows[-1]["env_steps"], "train_return": rows[-1]["episode_return_mean"]}
+    return {
+        "env_steps": rows[-1]["env_steps"],
+        "train_return": f"{float(rows[-1]['episode_return_mean']):.1f}",
+        "peak_mib": (run / "peak_mib").read_text(),
+        "revision": provenance.git_revision(Path(__file__).parents[2]) or "",
+        "versions": _versions(),
+    }
+
+
+def _versions() -> str:
+    packages = ("tensorflow", "keras", "tensorflow-probability", "gymnasium", "mujoco")
+    return " ".join(f"{name}={metadata.version(name)}" for name in packages)
 
 
 def _evaluate(models: Path) -> dict[str, str]:
     command = [sys.executable, "-m", "trpo_tf.evaluate", f"--saved_model={models}"]
     command += [f"--env={_ENV.value}", f"--episodes={_EPISODES.value}", "--seed=1000"]
     printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    mean = re.search(r"mean\D*(-?[\d.]+)", printed)
-    deviation = re.search(r"(?:standard deviation|std)\D*([\d.]+)", printed)
+    mean = re.search(r"mean\s*(-?[\d.]+)", printed)
+    deviation = re.search(r"(?:standard deviation|std)\s*([\d.]+)", printed)
     if mean is None or deviation is None:
         raise ValueError(f"no mean and deviation in what evaluate printed: {json.dumps(printed)}")
     return {"eval_mean": mean.group(1), "eval_std": deviation.group(1)}
