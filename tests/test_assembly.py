@@ -97,6 +97,22 @@ def test_the_critics_rate_falls_on_a_straight_line_over_its_steps() -> None:
     assert full_batch.minibatch_size is None
 
 
+def test_a_level_rate_teaches_as_a_plain_number_and_is_no_variable() -> None:
+    ours = assembly.make_value_regression(config(value_learning_rate=3e-3), Execution.EAGER)
+    plain = keras.optimizers.Adam(3e-3)
+    found = []
+    for optimizer in (ours.optimizer, plain):
+        weights = keras.Variable(np.linspace(-1, 1, 7, dtype=np.float32), name="weights")
+        # More steps than the run has: the rate stays where it is.
+        for step in range(40):
+            gradient = np.sin(np.arange(7, dtype=np.float32) + step)
+            optimizer.apply_gradients([(keras.ops.convert_to_tensor(gradient), weights)])
+        found.append(weights.numpy())
+    np.testing.assert_array_equal(*found)
+    names = {variable.name for variable in ours.optimizer.variables}
+    assert names == {variable.name for variable in plain.variables} - {"learning_rate"}
+
+
 def test_advantages_follow_the_settings() -> None:
     scaled = assembly.make_advantage(config(discount=0.5, gae_lambda=0.25))
     assert (scaled.discount, scaled.gae_lambda, scaled.normalize) == (0.5, 0.25, True)

@@ -118,7 +118,11 @@ def make_optimizer(config: TRPOConfig, execution: Execution) -> NaturalGradientO
     """Makes the policy's optimiser, with a linear schedule of max_kl if a last value is given."""
     probes = config.preconditioner_probes
     search = FillTrustRegion() if config.line_search == "fill" else Backtracking()
-    max_kl = _linear(config.max_kl, config.max_kl_final, config.num_updates)
+    max_kl = config.max_kl
+    if config.max_kl_final is not None:
+        max_kl = keras.optimizers.schedules.PolynomialDecay(
+            config.max_kl, config.num_updates, end_learning_rate=config.max_kl_final
+        )
     return NaturalGradientOptimizer(
         KLConstraint(max_kl=max_kl),
         cg_steps=config.cg_steps,
@@ -133,13 +137,18 @@ def make_optimizer(config: TRPOConfig, execution: Execution) -> NaturalGradientO
 
 
 def make_value_regression(config: TRPOConfig, execution: Execution) -> ValueRegression:
-    """Makes the critic's regression, with a linear schedule of its rate if a last one is given."""
+    """Makes the critic's regression, its rate on a straight line to the last one if that is given.
+
+    A rate without a last one is a schedule too, a level one: Keras keeps a plain number among the
+    optimiser's variables, where a checkpoint would undo a change of the setting.
+    """
     minibatch_size = config.value_minibatch_size or config.batch_rows
     steps_per_update = config.value_epochs * -(-config.batch_rows // minibatch_size)
-    learning_rate = _linear(
-        config.value_learning_rate,
-        config.value_learning_rate_final,
+    first, last = config.value_learning_rate, config.value_learning_rate_final
+    learning_rate = keras.optimizers.schedules.PolynomialDecay(
+        first,
         config.num_updates * steps_per_update,
+        end_learning_rate=first if last is None else last,
     )
     return ValueRegression(
         keras.optimizers.Adam(learning_rate),
@@ -175,12 +184,3 @@ def assemble(config: TRPOConfig, env: gym.vector.VectorEnv) -> Components:
         execution=choose_execution(config, env.single_observation_space),
     )
     return Components(models.policy, models.value_function, sampler, make_trpo(config, models))
-
-
-def _linear(
-    first: float, last: float | None, steps: int
-) -> float | keras.optimizers.schedules.LearningRateSchedule:
-    """A straight line from first to last over so many steps, constant when last is None."""
-    if last is None:
-        return first
-    return keras.optimizers.schedules.PolynomialDecay(first, steps, end_learning_rate=last)
