@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from pathlib import Path
@@ -13,7 +14,8 @@ from trpo_tf.errors import TrainingStopped
 from trpo_tf.evaluation import deterministic_actor, evaluate
 from trpo_tf.interruption import Interruption
 from trpo_tf.metrics import ProgressLog
-from trpo_tf.model_card import training_summary
+from trpo_tf.model_card import METADATA_FILE, training_summary
+from trpo_tf.model_versions import find_version
 from trpo_tf.training_session import Session
 from trpo_tf.types import EpisodeStats, Rollout, StepStatus, UpdateInfo
 
@@ -38,7 +40,11 @@ class TrainingLoop:
 
     def __init__(self, session: Session, log: ProgressLog) -> None:
         self.session = session
-        self.best_return: float | None = session.state.get("best_return")
+        # After a kill the kept policy can be newer than the checkpoint.
+        known = session.state.get("best_return"), _kept_return(session.run.best_policy_path)
+        self.best_return: float | None = max(
+            (mean for mean in known if mean is not None), default=None
+        )
         self.evaluation: EpisodeStats | None = None
         self._log = log
         self._refused_in_a_row = 0
@@ -186,3 +192,13 @@ class TrainingLoop:
     def _way_on(self) -> str:
         run = self.session.run
         return f"The last checkpoint in {run.path} is intact; --resume continues from it."
+
+
+def _kept_return(base: Path) -> float | None:
+    """The mean return of the best policy so far, as its export says; None if nothing says it."""
+    try:
+        path = find_version(base) / "assets.extra" / METADATA_FILE
+        metadata = json.loads(path.read_text(encoding="utf-8"))
+        return float(metadata["training"]["returns"]["mean"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
