@@ -1,6 +1,6 @@
 """An environment in which a reset is not seen, and what small runs in it need.
 
-One endless episode whose state never changes: a run that is stopped and resumed in it, where the
+Its state never changes: a run that is stopped and resumed in it between two episodes, where the
 environments are reset, must be the run that was never stopped.
 """
 
@@ -20,6 +20,9 @@ from trpo_tf.checkpoint import latest_checkpoint, read_state
 from trpo_tf.metrics import WALL_CLOCK_COLUMNS
 from trpo_tf.named_variables import named_variables
 from trpo_tf.run_directory import load_run
+
+# With the row of the reset, one rollout of `SMALL`: a run is then stopped between two episodes.
+ONE_ROLLOUT = {"length": 15}
 
 # Two rollouts' worth of nothing: what is learned is of no interest.
 SMALL: dict[str, Any] = {

@@ -62,6 +62,9 @@ def test_by_hand() -> None:
     seen = [1.0, 2.0 + 0.5 * 1.0, 4.0]
     np.testing.assert_allclose(scaling.scale, np.std(seen), rtol=1e-6)
     np.testing.assert_allclose(scaling.discounted_return, [4.0])
+    scaling.begin_episodes()
+    np.testing.assert_allclose(scaling.scale, np.std(seen), rtol=1e-6)
+    np.testing.assert_allclose(scaling.discounted_return, [0.0])
 
 
 def test_one_before_data_and_when_nothing_varies() -> None:

@@ -12,7 +12,7 @@ import bandit
 import numpy as np
 import pytest
 
-from trpo_tf import training_session
+from trpo_tf import training_loop, training_session
 from trpo_tf.checkpoint import latest_checkpoint
 from trpo_tf.errors import TrainingStopped
 from trpo_tf.interruption import Interruption
@@ -20,6 +20,7 @@ from trpo_tf.loaded_policy import load_policy
 from trpo_tf.metrics import ProgressLog
 from trpo_tf.training_loop import TrainingLoop
 from trpo_tf.training_session import Session
+from trpo_tf.types import EpisodeStats
 
 
 @pytest.fixture(autouse=True)
@@ -57,10 +58,11 @@ def train(session: Session) -> bool:
 
 
 def test_a_resumed_run_is_the_run_that_was_never_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert train(begin("whole", max_kl_final=0.001))
+    settings = {"env_kwargs": bandit.ONE_ROLLOUT, "max_kl_final": 0.001, "total_steps": 120}
+    assert train(begin("whole", **settings))
     monkeypatch.setattr(bandit.Bandit, "signal_at", 24)
-    assert not train(begin("parts", max_kl_final=0.001))
-    assert bandit.state("parts")["env_steps"] == 64
+    assert not train(begin("parts", **settings))
+    assert bandit.state("parts")["env_steps"] == 60
     assert train(resume("parts"))
     assert bandit.rows("parts") == bandit.rows("whole")
     assert len(bandit.rows("parts")) == 4
@@ -115,6 +117,42 @@ def test_evaluations_come_when_due_and_at_the_end_and_the_best_is_kept() -> None
     returns = load_policy("one/best_policy").metadata["training"]["returns"]
     assert returns["mean"] == pytest.approx(best)
     assert returns["episodes"] == 2
+
+
+def test_the_best_policy_outlives_a_kill_before_the_next_checkpoint(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    returns = iter([5.0, 2.0, 3.0, 6.0])
+
+    def played(*_: Any) -> EpisodeStats:
+        return EpisodeStats(np.array([next(returns)]), np.array([8]))
+
+    monkeypatch.setattr(training_loop, "evaluate", played)
+
+    def kept() -> float:
+        return load_policy("one/best_policy").metadata["training"]["returns"]["mean"]
+
+    with loop(begin("one", eval_every=32, checkpoint_every=100)) as training:
+        training.save()
+        training._iterate()
+    assert bandit.state("one")["best_return"] is None
+    with loop(resume("one")) as training:
+        assert training.best_return == 5.0
+        for expected in (5.0, 5.0, 6.0):
+            training._iterate()
+            assert (training.best_return, kept()) == (expected, expected)
+
+
+@pytest.mark.parametrize("metadata", ["{", "[]", '{"training": {}}', None])
+def test_a_best_policy_that_says_nothing_of_its_return_is_no_rival(metadata: str | None) -> None:
+    version = Path("one/best_policy/1")
+    session = begin("one")
+    (version / "assets.extra").mkdir(parents=True)
+    (version / "saved_model.pb").touch()
+    if metadata is not None:
+        (version / "assets.extra" / "metadata.json").write_text(metadata)
+    with loop(session) as training:
+        assert training.best_return is None
 
 
 def test_evaluations_leave_training_as_it_is() -> None:

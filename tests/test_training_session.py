@@ -77,6 +77,9 @@ def test_resuming_gives_back_every_variable_and_counter() -> None:
         save(session, env_steps=64, best_return=1.5)
         policy = session.components.policy
         weights = policy.get_weights()
+        scaling = session.components.trpo.advantage.return_scaling
+        assert scaling is not None
+        assert np.all(scaling.discounted_return.numpy() != 0)
     resumed = training_session.resume({"total_steps": 128}, "one", ["again"])
     assert isinstance(resumed, Session)
     with contextlib.closing(resumed):
@@ -86,12 +89,38 @@ def test_resuming_gives_back_every_variable_and_counter() -> None:
         assert int(resumed.components.trpo.policy_version.numpy()) == 2
         for ours, theirs in zip(resumed.components.policy.get_weights(), weights, strict=True):
             np.testing.assert_array_equal(ours, theirs)
+        restored = resumed.components.trpo.advantage.return_scaling
+        assert restored is not None
+        assert float(restored.scale) == float(scaling.scale)
+        # The environments begin new episodes.
+        np.testing.assert_array_equal(restored.discounted_return, [0, 0])
         record = resumed.run.record
         assert [session["command_line"] for session in record.sessions] == [["train"], ["again"]]
         assert (record.config.total_steps, record.origins["total_steps"]) == (
             128,
             "flag on resuming",
         )
+
+
+@pytest.mark.parametrize("final", [None, 0.002])
+def test_the_critics_rate_can_be_changed_on_resuming(final: float | None) -> None:
+    with begun("one", value_learning_rate=0.01, value_learning_rate_final=final) as session:
+        rollout, _ = session.components.sampler.collect()
+        session.components.trpo.update(rollout)
+        save(session)
+
+    def rate(**changes: float | None) -> float:
+        resumed = training_session.resume(changes, "one", [])
+        assert isinstance(resumed, Session)
+        with contextlib.closing(resumed):
+            optimizer = resumed.components.trpo.value_regression.optimizer
+            assert int(optimizer.iterations) == 1
+            return float(optimizer.learning_rate)
+
+    # One of the run's two steps is made: halfway from the first rate to the last.
+    assert rate() == pytest.approx(0.01 if final is None else 0.006)
+    assert rate(value_learning_rate=0.05, value_learning_rate_final=0.03) == pytest.approx(0.04)
+    assert rate(value_learning_rate=0.05, value_learning_rate_final=None) == pytest.approx(0.05)
 
 
 def test_a_run_that_has_done_all_says_so_unless_there_is_more_to_do() -> None:

@@ -77,6 +77,10 @@ class ReturnScaling:
         self.discounted_return.assign(after[-1])
         self._merge(returns, tf.cast(mask, dtype))
 
+    def begin_episodes(self) -> None:
+        """Forgets the returns under way: every environment's next step is in a new episode."""
+        self.discounted_return.assign(tf.zeros_like(self.discounted_return))
+
     def _merge(self, values: Any, weights: Any) -> None:
         added = tf.reduce_sum(weights)
         batch_mean = tf.math.divide_no_nan(tf.reduce_sum(weights * values), added)

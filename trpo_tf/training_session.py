@@ -161,7 +161,8 @@ def resume(
     """Takes up a run where its newest whole checkpoint left it.
 
     Variables, optimiser slots, normalisers, return scaling and counters continue exactly; the
-    environments are reset. A run that was stopped before its first checkpoint begins again.
+    environments are reset, and with them the returns of the episodes that were under way. A run
+    that was stopped before its first checkpoint begins again.
 
     Args:
         given: settings to change, by name; those in `FIXED_SETTINGS` must be as they were.
@@ -190,6 +191,9 @@ def resume(
         if found is not None:
             checkpoint.restore_checkpoint(found, components.trpo.checkpointables())
             components.sampler.restore(state.get("sampler", {}))
+            scaling = components.trpo.advantage.return_scaling
+            if scaling is not None:
+                scaling.begin_episodes()
         run.rewrite_record(record.resumed(describe_session(command_line)))
         undo.pop_all()
     return Session(run, components, state, is_resumed=True)
