@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -88,7 +89,7 @@ def test_the_same_seed_gives_the_same_run(solved: Path) -> None:
 
 def test_ctrl_c_and_kill_lose_nothing(tmp_path: Path, run_cli: RunCli) -> None:
     logdir = tmp_path / "run"
-    with start(tmp_path, *SHORT) as process:
+    with start(tmp_path, *SHORT, "--intra_op_threads=1", "--inter_op_threads=2") as process:
         wait_for_rows(process, logdir, 3)
         process.send_signal(signal.SIGINT)
         output, errors = process.communicate(timeout=60)
@@ -98,6 +99,8 @@ def test_ctrl_c_and_kill_lose_nothing(tmp_path: Path, run_cli: RunCli) -> None:
     assert "python -m trpo_tf.train --resume --logdir=run" in output
     stopped_at = bandit.state(logdir)["env_steps"]
     assert int(bandit.rows(logdir)[-1]["env_steps"]) == stopped_at
+    (session,) = json.loads((logdir / "config.json").read_text())["sessions"]
+    assert (session["intra_op_threads"], session["inter_op_threads"]) == (1, 2)
 
     with start(tmp_path, "--resume", "--logdir=run") as process:
         wait_for_rows(process, logdir, len(bandit.rows(logdir)) + 3)
