@@ -31,6 +31,14 @@ with startup.without_chatter():
 print("done")
 """
 
+# The module without the package around it, whose import takes seconds.
+ALONE = f"""
+import importlib.util
+spec = importlib.util.spec_from_file_location("startup", {startup.__file__!r})
+startup = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(startup)
+"""
+
 
 @pytest.fixture
 def keras_not_imported(monkeypatch, tmp_path):
@@ -45,9 +53,8 @@ def test_everything_is_quiet_by_default(run_code):
     assert (result.returncode, result.stdout, result.stderr) == (0, "done\n", "")
 
 
-@pytest.mark.parametrize("wish", [{"TRPO_TF_VERBOSE": "1"}, {"TF_CPP_MIN_LOG_LEVEL": "0"}])
-def test_messages_are_shown_when_asked_for(run_code, wish):
-    result = run_code(EVERYTHING, environment=wish)
+def test_messages_are_shown_when_asked_for(run_code):
+    result = run_code(EVERYTHING, environment={"TRPO_TF_VERBOSE": "1"})
     assert result.returncode == 0
     assert "oneDNN custom operations" in result.stderr
     assert "XNNPACK" in result.stderr
@@ -134,8 +141,8 @@ def test_without_chatter_hides_the_litert_warning_and_no_other():
 
 def test_without_chatter_works_without_standard_error(run_code):
     result = run_code(
-        "import os, sys\nos.close(2)\nsys.stderr = None\n"
-        "from trpo_tf import startup\nstartup.start()\nprint('done')"
+        f"{ALONE}import os, sys\nos.close(2)\nsys.stderr = None\n"
+        "with startup.without_chatter():\n    print('done')"
     )
     assert (result.returncode, result.stdout) == (0, "done\n")
 
@@ -151,9 +158,7 @@ def test_without_chatter_works_without_a_place_for_temporary_files(monkeypatch, 
 
 
 def test_a_crash_while_quiet_is_reported(run_code):
-    result = run_code(
-        "import os\nfrom trpo_tf import startup\nwith startup.without_chatter():\n    os.abort()",
-    )
+    result = run_code(f"{ALONE}import os\nwith startup.without_chatter():\n    os.abort()")
     assert result.returncode != 0
     assert "Aborted" in result.stderr
 
