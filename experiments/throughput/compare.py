@@ -30,7 +30,7 @@ _SETTINGS = {
     "critic_epochs": 20,
     "critic_minibatch": 64,
     "warm_up_updates": 2,
-    "updates": 20,
+    "updates": 8,
 }
 
 
