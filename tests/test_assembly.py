@@ -13,6 +13,7 @@ from trpo_tf import assembly
 from trpo_tf.config import TRPOConfig
 from trpo_tf.execution import Execution
 from trpo_tf.line_search import Backtracking, FillTrustRegion
+from trpo_tf.types import Correction
 
 SMALL: dict[str, Any] = {
     "env": "Test-v0",
@@ -125,9 +126,9 @@ def test_advantages_follow_the_settings() -> None:
 
 def test_the_whole_trains() -> None:
     env = gym.make_vec("CartPole-v1", num_envs=2)
-    parts = assembly.assemble(config(correction=False, max_lag=3, seed=4), env)
+    parts = assembly.assemble(config(correct_weights=False, max_lag=3, seed=4), env)
     assert (parts.sampler.num_steps, parts.sampler.seed, parts.trpo.seed) == (16, 4, 4)
-    assert (parts.trpo.correction, parts.trpo.max_lag) == (False, 3)
+    assert (parts.trpo.correction, parts.trpo.max_lag) == (Correction(weights=False), 3)
     before = parts.policy.get_weights()
     rollout, _ = parts.sampler.collect()
     assert parts.trpo.update(rollout).accepted

@@ -55,7 +55,10 @@ REFUSED: list[tuple[str, Any]] = [
     ("state_dependent_std", "no"),
     ("rescale_actions", 0),
     ("execution", "cuda"),
-    ("correction", 1),
+    ("correct_traces", 1),
+    ("correct_weights", 0),
+    ("correct_centring", "yes"),
+    ("correct_trust_region", None),
     ("max_lag", -1),
     ("eval_every", -1),
     ("eval_episodes", 0),
@@ -143,7 +146,7 @@ def test_every_setting_has_a_help_with_its_default() -> None:
 
 
 def test_switches_are_known() -> None:
-    assert configuration.is_switch("correction")
+    assert configuration.is_switch("correct_traces")
     assert not configuration.is_switch("max_kl")
 
 

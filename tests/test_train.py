@@ -159,7 +159,7 @@ def test_a_run_begins_with_the_weights_of_another(run: Any) -> None:
         (["--env=Unreadable"], 1, "Text"),
         (["--env=CartPole", "--max_ki=1"], 2, "Did you mean --max_kl?"),
         (["--env=CartPole", "--progress=loud"], 2, "--progress"),
-        (["--env=CartPole", "--correction=maybe"], 2, "correction"),
+        (["--env=CartPole", "--correct_traces=maybe"], 2, "correct_traces"),
         (["--env=CartPole", "CartPole"], 2, "unexpected argument 'CartPole'"),
         (["--env=CartPole", "--max_kl=-0.01"], 1, "max_kl must be > 0, got -0.01. Typical values"),
         (["--env=CartPole", "--max_kl=0"], 1, "max_kl must be > 0, got 0.0."),
@@ -251,7 +251,7 @@ def test_flags_become_settings_of_their_types() -> None:
             "--hidden_sizes=32,16",
             "--env_kwargs={}",
             "--chunk_rows=none",
-            "--nocorrection",
+            "--nocorrect_weights",
             "--max_kl=1e-3",
         ]
     )
@@ -261,6 +261,6 @@ def test_flags_become_settings_of_their_types() -> None:
         "hidden_sizes": (32, 16),
         "env_kwargs": {},
         "chunk_rows": None,
-        "correction": False,
+        "correct_weights": False,
         "max_kl": 0.001,
     }

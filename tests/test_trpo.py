@@ -23,7 +23,15 @@ from trpo_tf.natural_gradient import NaturalGradientOptimizer
 from trpo_tf.policies import make_policy, policy_version
 from trpo_tf.return_scaling import ReturnScaling
 from trpo_tf.trpo import _SEED_STRIDE, TRPO
-from trpo_tf.types import Batch, Rollout, StepStatus, UpdateInfo
+from trpo_tf.types import (
+    FULL_CORRECTION,
+    NO_CORRECTION,
+    Batch,
+    Correction,
+    Rollout,
+    StepStatus,
+    UpdateInfo,
+)
 from trpo_tf.value_function import make_value_function
 from trpo_tf.value_regression import ValueRegression
 
@@ -121,20 +129,34 @@ def flat(array: Any) -> Any:
     return tf.nest.map_structure(lambda part: part.reshape(-1, *part.shape[2:]), array)
 
 
-def compose(parts: Parts, rollout: Rollout, importance: Any = None, max_kl: float = MAX_KL) -> Any:
+def compose(
+    parts: Parts,
+    rollout: Rollout,
+    importance: Any = None,
+    max_kl: float = MAX_KL,
+    correction: Correction = FULL_CORRECTION,
+) -> Any:
     """An update written out with the public parts, in the order of the design."""
     without_last = tf.nest.map_structure(lambda part: part[:-1], rollout.observations)
     values = np.reshape(parts.value_function(flat(rollout.observations)), (NUM_STEPS + 1, NUM_ENVS))
-    target = rollout.behaviour_log_probs if importance is None else importance
-    estimate = parts.advantage(rollout, values, target)
-    weights = parts.advantage.importance_weights(rollout, tf.constant(target))
+    behaviour = rollout.behaviour_log_probs
+    target = behaviour if importance is None else importance
+    weights = np.minimum(np.exp(target - behaviour), 10)
+    estimate = parts.advantage(
+        rollout,
+        values,
+        target if correction.traces else behaviour,
+        weights if correction.centring else np.ones_like(weights),
+    )
+    if not correction.weights:
+        weights = np.ones_like(weights)
     batch = Batch(
         flat(without_last),
         flat(rollout.actions),
         estimate.advantages.numpy().ravel(),
         rollout.behaviour_log_probs.ravel(),
         rollout.mask.ravel().astype(values.dtype),
-        weights.numpy().ravel(),
+        weights.ravel(),
     )
     info = parts.optimizer.step(parts.policy, batch, max_kl=max_kl)
     scaling = parts.advantage.return_scaling
@@ -214,7 +236,7 @@ def test_what_it_reports() -> None:
 def test_on_policy_the_correction_changes_no_bit(execution: Execution, num_updates: int) -> None:
     """With β = π_old the corrected path is the plain update; and the same run has the same bits."""
     ends = []
-    for correction in (True, False, True):
+    for correction in (FULL_CORRECTION, NO_CORRECTION, FULL_CORRECTION):
         parts = make_parts()
         trpo = parts.trpo(execution, correction=correction)
         infos = [trpo.update(make_rollout(parts.policy, seed)) for seed in range(num_updates)]
@@ -357,11 +379,29 @@ def test_stale_rows_are_corrected(execution: Execution) -> None:
         np.testing.assert_allclose(got, value, rtol=1e-6, atol=1e-7, err_msg=name)
 
 
+@pytest.mark.parametrize("part", Correction._fields)
+def test_each_part_of_the_correction_can_be_switched_off(part: str) -> None:
+    together, apart, whole = (as_version(make_parts(dtype="float64"), 4) for _ in range(3))
+    rollout, log_probs = stale(together)
+    correction = Correction(**{part: False})
+    trpo = together.trpo(correction=correction, seed=-4 * _SEED_STRIDE)
+    max_kl = float(trpo.update(rollout).max_kl)
+    assert (max_kl == np.float32(MAX_KL)) == (part == "trust_region")
+    compose(apart, rollout, importance=log_probs, max_kl=max_kl, correction=correction)
+    compose(whole, rollout, importance=log_probs, max_kl=max_kl)
+    differs = False
+    for name, value in apart.variables().items():
+        got = together.variables()[name]
+        np.testing.assert_allclose(got, value, rtol=1e-6, atol=1e-7, err_msg=name)
+        differs |= not np.allclose(got, whole.variables()[name], rtol=1e-4, atol=1e-5)
+    assert differs == (part != "trust_region")
+
+
 def test_without_correction_stale_rows_are_still_measured() -> None:
     corrected, plain, fresh = (as_version(make_parts(dtype="float64"), 4) for _ in range(3))
     rollout, _ = stale(corrected)
     measured = corrected.trpo().update(rollout)
-    info = plain.trpo(correction=False).update(rollout)
+    info = plain.trpo(correction=NO_CORRECTION).update(rollout)
     for field in ("policy_lag", "effective_sample_size", "behaviour_kl"):
         assert getattr(info, field) == getattr(measured, field)
     np.testing.assert_allclose(info.max_kl, MAX_KL)

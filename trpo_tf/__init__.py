@@ -28,6 +28,7 @@ from trpo_tf.trpo import TRPO
 from trpo_tf.types import (
     AdvantageEstimate,
     Batch,
+    Correction,
     EpisodeStats,
     Rollout,
     StepStatus,
@@ -44,6 +45,7 @@ __all__ = [
     "AdvantageEstimate",
     "Backtracking",
     "Batch",
+    "Correction",
     "DiagonalPreconditioner",
     "EpisodeStats",
     "Execution",

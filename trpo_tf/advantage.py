@@ -129,7 +129,11 @@ class Advantage:
         self.importance_clip = importance_clip
 
     def __call__(
-        self, rollout: Rollout, values: Any, target_log_probs: Any = None
+        self,
+        rollout: Rollout,
+        values: Any,
+        target_log_probs: Any = None,
+        centring_weights: Any = None,
     ) -> AdvantageEstimate:
         """Advantages and value targets, both [T, B].
 
@@ -137,6 +141,7 @@ class Advantage:
             rollout: of T steps and B environments.
             values: a critic's values of rollout.observations, [T+1, B].
             target_log_probs: log π_old(a|s), [T, B]; None: on policy.
+            centring_weights: [T, B], with which advantages are centred; None: `importance_weights`.
         """
         values = tf.convert_to_tensor(values)
         _check_shapes(rollout, values)
@@ -160,8 +165,10 @@ class Advantage:
             c=clipped,
         )
         if self.normalize:
-            weights = self.importance_weights(rollout, target_log_probs)
-            advantages = _normalize(advantages, weights, tf.convert_to_tensor(rollout.mask))
+            if centring_weights is None:
+                centring_weights = self.importance_weights(rollout, target_log_probs)
+            mask = tf.convert_to_tensor(rollout.mask)
+            advantages = _normalize(advantages, centring_weights, mask)
         return AdvantageEstimate(advantages=advantages, value_targets=values[:-1] + corrections)
 
     def importance_weights(self, rollout: Rollout, target_log_probs: Any) -> Any:
@@ -173,9 +180,9 @@ class Advantage:
         return tf.where(rollout.mask, tf.minimum(ratio, clip), 1)
 
 
-def _normalize(advantages: Any, importance_weights: Any, mask: Any) -> Any:
+def _normalize(advantages: Any, centring_weights: Any, mask: Any) -> Any:
     valid = tf.cast(mask, advantages.dtype)
-    weights = valid * importance_weights
+    weights = valid * tf.cast(centring_weights, advantages.dtype)
     centre = tf.math.divide_no_nan(tf.reduce_sum(weights * advantages), tf.reduce_sum(weights))
     centred = tf.where(mask, advantages - centre, 0)
     # The largest magnitude goes first, so that squares cannot leave the range of the float type.

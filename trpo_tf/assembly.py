@@ -19,6 +19,7 @@ from trpo_tf.preconditioner import DiagonalPreconditioner
 from trpo_tf.return_scaling import ReturnScaling
 from trpo_tf.samplers import Sampler
 from trpo_tf.trpo import TRPO
+from trpo_tf.types import Correction
 from trpo_tf.value_function import make_value_function
 from trpo_tf.value_regression import ValueRegression
 
@@ -82,7 +83,12 @@ def make_trpo(config: TRPOConfig, models: Models) -> TRPO:
         make_advantage(config),
         make_optimizer(config, execution),
         value_regression=make_value_regression(config, execution),
-        correction=config.correction,
+        correction=Correction(
+            traces=config.correct_traces,
+            weights=config.correct_weights,
+            centring=config.correct_centring,
+            trust_region=config.correct_trust_region,
+        ),
         max_lag=config.max_lag,
         execution=execution,
         seed=config.seed,

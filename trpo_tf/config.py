@@ -204,7 +204,18 @@ class TRPOConfig:
     )
 
     execution: str = choice("auto", "How the update runs", _EXECUTIONS)
-    correction: bool = switch(True, "Correct the update for rollouts of an older policy.")
+    correct_traces: bool = switch(
+        True, "Correct traces and value targets for rollouts of an older policy."
+    )
+    correct_weights: bool = switch(
+        True, "Weigh the surrogate's rows by the policy's ratio to the older one that drew them."
+    )
+    correct_centring: bool = switch(
+        True, "Centre advantages by their mean under those weights instead of the plain one."
+    )
+    correct_trust_region: bool = switch(
+        True, "Shrink max_kl by the distance that the policy has moved from the older one."
+    )
     max_lag: int | None = number(
         None, "Drop rows whose policy is more updates old; none keeps all.", "1 to 10", minimum=0
     )

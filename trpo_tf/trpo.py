@@ -14,7 +14,7 @@ from trpo_tf.chunks import chunked_map
 from trpo_tf.execution import Execution
 from trpo_tf.natural_gradient import NaturalGradientOptimizer
 from trpo_tf.policies import policy_version, validate_distribution
-from trpo_tf.types import Batch, Rollout, StepStatus, UpdateInfo
+from trpo_tf.types import FULL_CORRECTION, Batch, Correction, Rollout, StepStatus, UpdateInfo
 from trpo_tf.value_regression import ValueRegression
 
 # Far apart, so that neighbouring seeds of runs do not share orders of minibatches.
@@ -26,12 +26,25 @@ _LARGEST_SHARE = 1e-6
 
 
 class _Behaviour(NamedTuple):
-    """How the policy that drew the rows relates to π_old; rows [T, B]."""
+    """How the policy that drew the rows relates to π_old; rows [T, B].
 
-    target_log_probs: Any
+    Where a part of the correction is switched off, its entry is what it would be on policy.
+
+    Attributes:
+        trace_log_probs: log π_old, for traces and value targets.
+        importance_weights: truncated π_old/β, for the surrogate.
+        centring_weights: the same, for the centring of advantages.
+        max_kl: the trust region that is left around π_old.
+        weights: 1 for rows that count, else 0.
+        info: what is reported.
+    """
+
+    trace_log_probs: Any
+    importance_weights: Any
+    centring_weights: Any
+    max_kl: Any
     weights: Any
     info: dict[str, Any]
-    max_kl: Any
 
 
 class TRPO:
@@ -52,7 +65,7 @@ class TRPO:
         advantage: how actions are judged; its `return_scaling` is kept up to date here.
         optimizer: the policy's step; its `chunk_rows` also bounds the passes made here.
         value_regression: the critic's fit; None: `ValueRegression()`.
-        correction: whether stale rows are corrected for; they are always measured.
+        correction: how stale rows are corrected for; they are always measured.
         max_lag: rows older than this many updates are dropped and counted; None: none are.
         execution: how `update` runs.
         seed: of the minibatches' order.
@@ -68,7 +81,7 @@ class TRPO:
         advantage: Advantage,
         optimizer: NaturalGradientOptimizer,
         value_regression: ValueRegression | None = None,
-        correction: bool = True,
+        correction: Correction = FULL_CORRECTION,
         max_lag: int | None = None,
         execution: Execution = Execution.XLA,
         seed: int = 0,
@@ -113,7 +126,10 @@ class TRPO:
         )
         max_kl = self.optimizer.constraint.max_kl_at(self.policy_version)
         info = self._compiled_update(
-            rollout, tf.cast(max_kl, dtype), tf.constant(self.correction), self.seed
+            rollout,
+            tf.cast(max_kl, dtype),
+            tf.nest.map_structure(tf.constant, self.correction),
+            self.seed,
         )
         self.policy_version.assign_add(1)
         info = tf.nest.map_structure(lambda scalar: scalar.numpy(), info)
@@ -144,19 +160,22 @@ class TRPO:
                 model(tf.nest.map_structure(lambda rows: rows[0, :1], rollout.observations))
         self.value_regression.build(self.value_function)
 
-    def _update(self, rollout: Rollout, max_kl: Any, correction: Any, seed: Any) -> UpdateInfo:
+    def _update(
+        self, rollout: Rollout, max_kl: Any, correction: Correction, seed: Any
+    ) -> UpdateInfo:
         values = self._values(rollout)
         behaviour = self._behaviour(rollout, max_kl, correction)
         kept = rollout._replace(mask=behaviour.weights > 0)
-        estimate = self.advantage(kept, values, behaviour.target_log_probs)
-        importance = self.advantage.importance_weights(kept, behaviour.target_log_probs)
+        estimate = self.advantage(
+            kept, values, behaviour.trace_log_probs, behaviour.centring_weights
+        )
         batch = Batch(
             observations=_flat_rows(_without_last(rollout.observations)),
             actions=_flat_rows(rollout.actions),
             advantages=_flat_rows(estimate.advantages),
             behaviour_log_probs=_flat_rows(rollout.behaviour_log_probs),
             weights=_flat_rows(behaviour.weights),
-            importance_weights=_flat_rows(importance),
+            importance_weights=_flat_rows(behaviour.importance_weights),
         )
         new_policy, info = self.optimizer.propose(self.policy, batch, behaviour.max_kl)
         scaling = self.advantage.return_scaling
@@ -194,7 +213,7 @@ class TRPO:
         steps, envs = rollout.rewards.shape
         return tf.reshape(values, [steps + 1, envs])
 
-    def _behaviour(self, rollout: Rollout, max_kl: Any, correction: Any) -> _Behaviour:
+    def _behaviour(self, rollout: Rollout, max_kl: Any, correction: Correction) -> _Behaviour:
         lag = self.policy_version - rollout.policy_version
         kept = rollout.mask & (lag <= self.max_lag)
         weights = tf.cast(kept, rollout.rewards.dtype)
@@ -218,12 +237,16 @@ class TRPO:
             "behaviour_kl": travelled,
             "dropped_rows": tf.reduce_sum(tf.cast(rollout.mask & ~kept, tf.int64)),
         }
-        distance = tf.where(correction, travelled, 0)
+        importance = self.advantage.importance_weights(rollout._replace(mask=kept), target)
         return _Behaviour(
-            target_log_probs=tf.where(correction, target, behaviour_log_probs),
+            trace_log_probs=tf.where(correction.traces, target, behaviour_log_probs),
+            importance_weights=tf.where(correction.weights, importance, 1),
+            centring_weights=tf.where(correction.centring, importance, 1),
+            max_kl=staleness.effective_max_kl(
+                max_kl, tf.where(correction.trust_region, travelled, 0)
+            ),
             weights=weights,
             info=info,
-            max_kl=staleness.effective_max_kl(max_kl, distance),
         )
 
     def _log_probs(self, rollout: Rollout) -> Any:

@@ -55,6 +55,30 @@ class Batch(NamedTuple):
     importance_weights: Any = None
 
 
+class Correction(NamedTuple):
+    """Which parts of an update account for a behaviour policy β that is not π_old.
+
+    All four are on, and change nothing on policy; each can be switched off to study it.
+
+    Attributes:
+        traces: traces and value targets carry truncated ratios π_old/β.
+        weights: the surrogate weighs each row by the truncated π_old/β.
+        centring: advantages are centred by their mean under those weights.
+        trust_region: δ shrinks by the distance that π_old has already moved away from β.
+    """
+
+    traces: bool = True
+    weights: bool = True
+    centring: bool = True
+    trust_region: bool = True
+
+
+FULL_CORRECTION = Correction()
+
+NO_CORRECTION = Correction(traces=False, weights=False, centring=False, trust_region=False)
+"""All rows are taken for rows of π_old, as well-known implementations do."""
+
+
 class AdvantageEstimate(NamedTuple):
     """Advantages of the actions taken and targets for the critic, both [T, B]."""
 
