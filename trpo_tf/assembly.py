@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import gymnasium as gym
 import keras
+import tensorflow as tf
 
 from trpo_tf import spaces
 from trpo_tf.advantage import Advantage
@@ -38,6 +39,18 @@ class Components(NamedTuple):
     value_function: keras.Model
     sampler: Sampler
     trpo: TRPO
+
+
+def set_up_tensorflow(config: TRPOConfig) -> None:
+    """Sets the threads of a configuration; before anything is computed."""
+    threading = tf.config.threading
+    if config.intra_op_threads:
+        threading.set_intra_op_parallelism_threads(config.intra_op_threads)
+    if config.inter_op_threads:
+        threading.set_inter_op_parallelism_threads(config.inter_op_threads)
+    for device in tf.config.list_physical_devices("GPU"):
+        # Otherwise TensorFlow takes all of the memory, the environments' share included.
+        tf.config.experimental.set_memory_growth(device, True)
 
 
 def make_models(

@@ -21,10 +21,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 from absl import flags
 
-from trpo_tf import atomic_files, command_line, startup, training_report, training_session
+from trpo_tf import assembly, atomic_files, command_line, startup, training_report, training_session
 from trpo_tf.config import TRPOConfig, is_switch, parse_setting, setting_help, setting_names
 from trpo_tf.interruption import Interruption
 from trpo_tf.learning_curve import plot_learning_curve
@@ -128,7 +127,7 @@ def _resume(values: Any, given: Mapping[str, Any]) -> Session | Finished:
 def _prepare(values: Any, config: TRPOConfig) -> None:
     """All that can be refused, and all that must be set, before anything is made."""
     _check_writable(_export_dir(values, config))
-    _set_up_tensorflow(config)
+    assembly.set_up_tensorflow(config)
 
 
 def _train(session: Session, values: Any) -> int | None:
@@ -203,17 +202,6 @@ def _check_writable(export_dir: Path) -> None:
             f"The export directory {export_dir} cannot be written: {error.strerror or error}. "
             "Choose another --export_dir."
         ) from error
-
-
-def _set_up_tensorflow(config: TRPOConfig) -> None:
-    threading = tf.config.threading
-    if config.intra_op_threads:
-        threading.set_intra_op_parallelism_threads(config.intra_op_threads)
-    if config.inter_op_threads:
-        threading.set_inter_op_parallelism_threads(config.inter_op_threads)
-    for device in tf.config.list_physical_devices("GPU"):
-        # Otherwise TensorFlow takes all of the memory, the environments' share included.
-        tf.config.experimental.set_memory_growth(device, True)
 
 
 def _restart_verbosely() -> None:
