@@ -95,15 +95,21 @@ def trace_action_function(
         A concrete function of (weights, observation leaves, rows of the noise) that returns the
         drawn actions and those to send.
     """
-    observation_specs = spaces.observation_specs(observation_space, noise.row_spec.shape[0])
+    num_rows = noise.row_spec.shape[0]
+    observation_specs = spaces.observation_specs(observation_space, num_rows)
     rescale_actions = bool(getattr(policy, "rescale_actions", False))
     num_parameters = len(policy.trainable_variables)
 
     def act(weights: list[Any], leaves: list[Any], rows: Any) -> tuple[Any, Any]:
+        if num_rows == 1:
+            # The product of a matrix with a single row is another kernel, with other last bits; any
+            # two rows or more have bits of their own, however many stand beside them.
+            *leaves, rows = (tf.concat([part, part], 0) for part in (*leaves, rows))
         observations = tf.nest.pack_sequence_as(observation_specs, leaves)
         parameters, state = weights[:num_parameters], weights[num_parameters:]
         distribution = functional.apply(policy, parameters, observations, state)
         actions = noise.draw(distribution, rows)
+        actions = actions[:num_rows]
         return actions, action_map.to_env_actions(action_space, actions, rescale_actions)
 
     weights = functional.parameters(policy) + functional.state(policy)

@@ -20,15 +20,17 @@ class ActionNoise:
     Args:
         distribution: what the policy gives for B observations.
         seed: of the run.
+        first_env: index of the first of the B environments among those of the run.
 
     Attributes:
         is_seeds: whether rows are seeds for the distribution's own sampling.
         row_spec: tf.TensorSpec of the rows of one step, [B, k].
     """
 
-    def __init__(self, distribution: Any, seed: int) -> None:
+    def __init__(self, distribution: Any, seed: int, first_env: int = 0) -> None:
         self._spec = draws.noise_spec(distribution)
         self._seed = seed
+        self._first_env = first_env
         self._num_envs = int(distribution.batch_shape[0])
         self.is_seeds = self._spec is None
         if self._spec is None:
@@ -43,7 +45,9 @@ class ActionNoise:
         return self._traced_rows(tf.constant(first_step, tf.int64), num_steps).numpy()
 
     def _rows(self, first_step: tf.Tensor, num_steps: int) -> tf.Tensor:
-        seeds = random.step_seeds(self._seed, 0, self._num_envs, first_step, num_steps)
+        seeds = random.step_seeds(
+            self._seed, self._first_env, self._num_envs, first_step, num_steps
+        )
         if self._spec is None:
             return seeds
         noise = draws.row_noise(self._spec, tf.reshape(seeds, [-1, 2]), self.row_spec.dtype)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import gymnasium as gym
@@ -23,6 +23,7 @@ from trpo_tf.samplers.recording import Recording
 from trpo_tf.types import EpisodeStats, Rollout
 
 _SEED_LIMIT = 2**31
+_MOST_ENVS = 2**20
 
 
 class Sampler:
@@ -37,13 +38,16 @@ class Sampler:
         env: B environments in NEXT_STEP autoreset (Gymnasium's default).
         policy: a Keras model from raw observations to a `tfd.Distribution`.
         num_steps: T, rows of each environment in a rollout, ≥ 1.
-        seed: of the environments and of the actions, 0 ≤ seed < 2³¹ − B.
+        seed: of the environments and of the actions, 0 ≤ seed < 2³¹ − B − first_env.
+        first_env: index of the first of these environments among all that a run steps, where
+            several samplers share them; the rows are those of one sampler with all of them.
         inference: what runs the policy while stepping: "auto", "litert" or "tensorflow".
         execution: how the log-probabilities of a rollout are computed.
 
     Attributes:
         inference: what runs the policy, `Inference.LITERT` or `Inference.TENSORFLOW`.
         env_steps: real environment steps collected so far; dummy rows are none.
+        on_step: called after each step of the environments; what it raises ends the rollout.
 
     Raises:
         TypeError: for an env that is no vector env, or a policy whose output is no distribution
@@ -66,16 +70,19 @@ class Sampler:
         num_steps: int,
         *,
         seed: int = 0,
+        first_env: int = 0,
         inference: Inference | str = Inference.AUTO,
         execution: Execution = Execution.XLA,
     ) -> None:
         vector_env.validate_vector_env(env)
-        _check_arguments(num_steps, seed, env.num_envs, inference)
+        _check_arguments(num_steps, seed, first_env, env.num_envs, inference)
         self.env = env
         self.policy = policy
         self.num_steps = num_steps
         self.seed = seed
+        self.first_env = first_env
         self.env_steps = 0
+        self.on_step: Callable[[], None] | None = None
         self._next_step = 0
         self._observations: Any = None
         self._ended = np.zeros(env.num_envs, bool)
@@ -83,7 +90,7 @@ class Sampler:
         observation_space, action_space = env.single_observation_space, env.single_action_space
         self._observation_specs = spaces.observation_specs(observation_space, env.num_envs)
         distribution = fitting_distribution(policy, observation_space, action_space, env.num_envs)
-        self._noise = ActionNoise(distribution, seed)
+        self._noise = ActionNoise(distribution, seed, first_env)
         self._log_probs = log_prob_function(policy, observation_space, execution)
         function = acting.trace_action_function(
             policy, observation_space, action_space, self._noise
@@ -115,6 +122,8 @@ class Sampler:
         for row in range(self.num_steps):
             actions, env_actions = self._actor.act(recording.leaves(row), noise[row])
             recording.add(row, actions, *vector_env.step(self.env, env_actions))
+            if self.on_step is not None:
+                self.on_step()
         return self._finish(recording, snapshot)
 
     def state(self) -> dict[str, int]:
@@ -155,9 +164,9 @@ class Sampler:
 
     def _reset_seed(self) -> int:
         if self._next_step == 0:
-            return self.seed
+            return self.seed + self.first_env
         words = np.random.SeedSequence([self.seed, self._next_step]).generate_state(1)
-        return int(words[0]) % (_SEED_LIMIT - self.env.num_envs)
+        return int(words[0]) % (_SEED_LIMIT - _MOST_ENVS) + self.first_env
 
     def _finish(self, recording: Recording, snapshot: Snapshot) -> tuple[Rollout, EpisodeStats]:
         observations = recording.observations
@@ -197,12 +206,20 @@ class Sampler:
         return weights, tf.nest.flatten(observations), self._noise.rows(0, 1)[0]
 
 
-def _check_arguments(num_steps: int, seed: int, num_envs: int, inference: Inference | str) -> None:
+def _check_arguments(
+    num_steps: int, seed: int, first_env: int, num_envs: int, inference: Inference | str
+) -> None:
     if num_steps < 1:
         raise ValueError(f"num_steps must be >= 1, got {num_steps}. Typical values are 64 to 2048.")
-    if not 0 <= seed < _SEED_LIMIT - num_envs:
+    if not 0 <= first_env <= _MOST_ENVS - num_envs:
         raise ValueError(
-            f"seed must be >= 0 and < {_SEED_LIMIT - num_envs} (2^31 - num_envs), got {seed}."
+            f"first_env must be >= 0 and <= {_MOST_ENVS - num_envs} (2^20 - num_envs), got "
+            f"{first_env}."
+        )
+    most = _SEED_LIMIT - first_env - num_envs
+    if not 0 <= seed < most:
+        raise ValueError(
+            f"seed must be >= 0 and < {most} (2^31 - first_env - num_envs), got {seed}."
         )
     kinds = [kind.value for kind in Inference]
     if inference not in [*Inference, *kinds]:

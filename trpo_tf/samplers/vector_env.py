@@ -84,6 +84,12 @@ def close(env: Any) -> None:
         env.close()
 
 
+def name(env: Any) -> str:
+    """The environment's id, or its class if it was made without one."""
+    spec = getattr(env.unwrapped, "spec", None)
+    return str(spec.id) if spec is not None else type(env.unwrapped).__name__
+
+
 def _batch_size(env: Any) -> int:
     unwrapped = env.unwrapped
     if is_envpool(env):
@@ -113,11 +119,9 @@ def _exit_codes(env: Any) -> dict[int, int]:
 def _dead_workers_message(env: Any) -> str:
     for process in _processes(env):
         process.join(timeout=0.1)
-    spec = env.unwrapped.spec
-    name = spec.id if spec is not None else type(env.unwrapped).__name__
     deaths = [f"environment {index} ({_how(code)})" for index, code in _exit_codes(env).items()]
     return (
-        f"worker processes of {name} are gone: {', '.join(deaths) or 'for no known reason'}. "
+        f"worker processes of {name(env)} are gone: {', '.join(deaths) or 'for no known reason'}. "
         "Rewards and observations of the running episodes are lost; make the vector env anew."
     )
 
