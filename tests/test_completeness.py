@@ -16,6 +16,7 @@ OF_THE_WHOLE = frozenset(
         "extras",
         "imports",
         "kl_bound",
+        "off_policy_mdp",
         "readme",
         "security_rules",
         "tabular_mdp",
