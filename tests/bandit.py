@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from trpo_tf.checkpoint import latest_checkpoint, read_state
 from trpo_tf.metrics import WALL_CLOCK_COLUMNS
 from trpo_tf.named_variables import named_variables
 from trpo_tf.run_directory import load_run
+from trpo_tf.samplers import WorkersLost
 
 # With the row of the reset, one rollout of `SMALL`: a run is then stopped between two episodes.
 ONE_ROLLOUT = {"length": 15}
@@ -52,6 +53,9 @@ class Bandit(gym.Env):
     signal_at: int | None = None
     # Of any one instance: its step fails as when a worker process has died.
     dies_at: int | None = None
+    # Of any one instance: its step calls `hook`.
+    hook_at: int | None = None
+    hook: Callable[[], None] | None = None
 
     def __init__(
         self,
@@ -73,8 +77,10 @@ class Bandit(gym.Env):
         if self.steps == self.signal_at:
             type(self).signal_at = None
             signal.raise_signal(signal.SIGTERM)
+        if self.steps == self.hook_at and self.hook is not None:
+            self.hook()
         if self.steps == self.dies_at:
-            raise RuntimeError("Worker 0 has died.")
+            raise WorkersLost("Worker 0 has died.")
         is_spoilt = self.spoilt_after is not None and self.steps > self.spoilt_after
         reward = self.spoil if is_spoilt else -float((action[0] - 0.3) ** 2)
         truncated = self.length is not None and self.steps % self.length == 0

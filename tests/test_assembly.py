@@ -13,6 +13,7 @@ from trpo_tf import assembly
 from trpo_tf.config import TRPOConfig
 from trpo_tf.execution import Execution
 from trpo_tf.line_search import Backtracking, FillTrustRegion
+from trpo_tf.samplers import Sampler
 from trpo_tf.types import Correction
 
 SMALL: dict[str, Any] = {
@@ -114,6 +115,36 @@ def test_a_level_rate_teaches_as_a_plain_number_and_is_no_variable() -> None:
     assert names == {variable.name for variable in plain.variables} - {"learning_rate"}
 
 
+def test_replay_follows_the_settings() -> None:
+    models = assembly.make_models(config(), *SPACES)
+    off = assembly.make_trpo(config(), models).replay
+    assert (off.num_rollouts, off.max_kl) == (1, None)
+    settings = {"replay_rollouts": 2, "replay_weights": (2.0, 1.0), "replay_max_kl": 0.02}
+    on = assembly.make_trpo(config(**settings), models).replay
+    assert (on.num_rollouts, on.weights, on.max_kl) == (2, (1.0, 0.5), 0.02)
+
+
+@pytest.mark.parametrize(("minibatch_size", "steps_per_update"), [(10, 10), (0, 1)])
+def test_with_replay_the_critics_rate_falls_over_the_steps_that_it_takes(
+    minibatch_size: int, steps_per_update: int
+) -> None:
+    """Three rollouts of 32 rows are ceil(96 / 10) minibatches, in each of two updates."""
+    settings = config(
+        value_learning_rate=1e-2,
+        value_learning_rate_final=0.0,
+        value_minibatch_size=minibatch_size,
+        replay_rollouts=3,
+    )
+    trpo = assembly.make_trpo(settings, assembly.make_models(settings, *SPACES))
+    schedule = keras.optimizers.schedules.deserialize(
+        trpo.value_regression.optimizer.get_config()["learning_rate"]
+    )
+    end = 2 * 3 * steps_per_update
+    np.testing.assert_allclose(
+        [float(schedule(step)) for step in (0, end // 2, end)], [1e-2, 5e-3, 0], atol=1e-9
+    )
+
+
 def test_advantages_follow_the_settings() -> None:
     scaled = assembly.make_advantage(config(discount=0.5, gae_lambda=0.25))
     assert (scaled.discount, scaled.gae_lambda, scaled.normalize) == (0.5, 0.25, True)
@@ -135,6 +166,18 @@ def test_the_whole_trains() -> None:
     after = parts.policy.get_weights()
     assert any(not np.array_equal(old, new) for old, new in zip(before, after, strict=True))
     parts.sampler.close()
+
+
+def test_the_whole_trains_with_replay() -> None:
+    env = gym.make_vec("CartPole-v1", num_envs=2)
+    settings = config(replay_rollouts=2, execution="graph")
+    models = assembly.make_models(settings, env.single_observation_space, env.single_action_space)
+    trpo = assembly.make_trpo(settings, models)
+    sampler = Sampler(env, models.policy, settings.num_steps)
+    replayed = [trpo.update(sampler.collect()[0]).replayed_rows for _ in range(3)]
+    assert replayed[0] == 0
+    assert min(replayed[1:]) > 20
+    sampler.close()
 
 
 def test_another_number_of_environments_is_refused() -> None:

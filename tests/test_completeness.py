@@ -21,6 +21,7 @@ OF_THE_WHOLE = frozenset(
         "security_rules",
         "tabular_mdp",
         "training_runs",
+        "worker_kills",
     }
 )
 

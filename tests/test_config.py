@@ -60,6 +60,14 @@ REFUSED: list[tuple[str, Any]] = [
     ("correct_centring", "yes"),
     ("correct_trust_region", None),
     ("max_lag", -1),
+    ("replay_rollouts", 0),
+    ("replay_weights", (0.0,)),
+    ("replay_weights", (float("nan"),)),
+    ("replay_weights", ("1",)),
+    ("replay_weights", 1.0),
+    ("replay_weights", (1.0, 0.5)),
+    ("replay_max_kl", 0),
+    ("replay_max_kl", 0.01),
     ("eval_every", -1),
     ("eval_episodes", 0),
     ("checkpoint_every", 0),
@@ -101,6 +109,40 @@ def test_a_minibatch_larger_than_the_batch_is_refused() -> None:
         TRPOConfig(env="CartPole-v1", num_envs=1, num_steps=32, value_minibatch_size=64)
 
 
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (
+            {"replay_rollouts": 3, "replay_weights": (1.0, 0.5)},
+            r"replay_weights must be 3 numbers, one for each .*, got \(1\.0, 0\.5\)\.",
+        ),
+        ({"replay_rollouts": 2, "replay_weights": ()}, r"must be 2 numbers.*, got \(\)\."),
+        (
+            {"replay_max_kl": 0.02},
+            r"replay_max_kl must be none where replay_rollouts is 1, got 0\.02\. Set max_kl",
+        ),
+    ],
+)
+def test_settings_of_replay_must_fit_each_other(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        TRPOConfig(env="CartPole-v1", **settings)
+
+
+def test_settings_of_replay_as_text() -> None:
+    weights = configuration.parse_setting("replay_weights", "1, 0.5,.25")
+    assert weights == (1.0, 0.5, 0.25)
+    config = TRPOConfig(
+        env="CartPole-v1", replay_rollouts=3, replay_weights=[1, 0.5, 0.25], replay_max_kl=0.02
+    )
+    assert config.replay_weights == weights
+    assert shown(config.replay_weights) == "1.0,0.5,0.25"
+    assert configuration.parse_setting("replay_weights", "none") is None
+    with pytest.raises(
+        ValueError, match=r"replay_weights must be a list of numbers .* or none, got"
+    ):
+        configuration.parse_setting("replay_weights", "1,x")
+
+
 def test_json_keeps_every_value() -> None:
     config = TRPOConfig(
         env="m:Env-v0",
@@ -108,6 +150,8 @@ def test_json_keeps_every_value() -> None:
         hidden_sizes=(3, 2),
         chunk_rows=7,
         max_kl_final=0.001,
+        replay_rollouts=2,
+        replay_weights=(1.0, 0.5),
     )
     assert TRPOConfig.from_json(json.loads(json.dumps(config.to_json()))) == config
 

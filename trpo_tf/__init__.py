@@ -20,9 +20,13 @@ from trpo_tf.natural_gradient import NaturalGradientOptimizer
 from trpo_tf.normalizer import RunningNormalizer
 from trpo_tf.policies import make_policy
 from trpo_tf.preconditioner import DiagonalPreconditioner
+from trpo_tf.replay import Replay
 from trpo_tf.return_scaling import ReturnScaling
+from trpo_tf.rollout_check import checked_rollouts
+from trpo_tf.rollout_files import read_rollouts, save_rollout
+from trpo_tf.rollout_rows import critic_values, make_batch, target_log_probs
 from trpo_tf.run_directory import Run, load_run
-from trpo_tf.samplers import Inference, Sampler
+from trpo_tf.samplers import AsyncSampler, Inference, RaySampler, Recipe, Sampler
 from trpo_tf.saved_model import export_policy
 from trpo_tf.trpo import TRPO
 from trpo_tf.types import (
@@ -43,6 +47,7 @@ __all__ = [
     "TRPO",
     "Advantage",
     "AdvantageEstimate",
+    "AsyncSampler",
     "Backtracking",
     "Batch",
     "Correction",
@@ -54,6 +59,9 @@ __all__ = [
     "KLConstraint",
     "LoadedPolicy",
     "NaturalGradientOptimizer",
+    "RaySampler",
+    "Recipe",
+    "Replay",
     "ReturnScaling",
     "Rollout",
     "Run",
@@ -62,12 +70,18 @@ __all__ = [
     "StepStatus",
     "UpdateInfo",
     "ValueRegression",
+    "checked_rollouts",
     "conjugate_gradient",
+    "critic_values",
     "export_policy",
     "load_policy",
     "load_run",
+    "make_batch",
     "make_env",
     "make_policy",
     "make_value_function",
     "make_vector_env",
+    "read_rollouts",
+    "save_rollout",
+    "target_log_probs",
 ]

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 from typing import NamedTuple
 
 import gymnasium as gym
 import keras
 import tensorflow as tf
 
-from trpo_tf import spaces
+from trpo_tf import environments, spaces
 from trpo_tf.advantage import Advantage
 from trpo_tf.config import TRPOConfig
 from trpo_tf.execution import Execution
+from trpo_tf.interruption import workers_ignore_ctrl_c
 from trpo_tf.kl_constraint import KLConstraint
 from trpo_tf.line_search import Backtracking, FillTrustRegion
 from trpo_tf.natural_gradient import NaturalGradientOptimizer
 from trpo_tf.policies import make_policy
 from trpo_tf.preconditioner import DiagonalPreconditioner
+from trpo_tf.replay import Replay
 from trpo_tf.return_scaling import ReturnScaling
-from trpo_tf.samplers import Sampler
+from trpo_tf.samplers import AsyncSampler, BackgroundSampler, RaySampler, Recipe, Sampler
 from trpo_tf.trpo import TRPO
 from trpo_tf.types import Correction
 from trpo_tf.value_function import make_value_function
@@ -37,7 +41,7 @@ class Components(NamedTuple):
 
     policy: keras.Model
     value_function: keras.Model
-    sampler: Sampler
+    sampler: Sampler | BackgroundSampler
     trpo: TRPO
 
 
@@ -66,17 +70,7 @@ def make_models(
     >>> make_models(config, *spaces).policy.count_params()
     67
     """
-    policy = make_policy(
-        observation_space,
-        action_space,
-        hidden_sizes=config.hidden_sizes,
-        activation=config.activation,
-        initial_log_std=config.initial_log_std,
-        state_dependent_std=config.state_dependent_std,
-        normalize_observations=config.normalize_observations,
-        rescale_actions=config.rescale_actions,
-        seed=config.seed,
-    )
+    policy = _make_config_policy(config, observation_space, action_space)
     value_function = make_value_function(
         observation_space,
         hidden_sizes=config.hidden_sizes,
@@ -87,15 +81,37 @@ def make_models(
     return Models(policy, value_function)
 
 
+def _make_config_policy(
+    config: TRPOConfig, observation_space: gym.Space, action_space: gym.Space
+) -> keras.Model:
+    return make_policy(
+        observation_space,
+        action_space,
+        hidden_sizes=config.hidden_sizes,
+        activation=config.activation,
+        initial_log_std=config.initial_log_std,
+        state_dependent_std=config.state_dependent_std,
+        normalize_observations=config.normalize_observations,
+        rescale_actions=config.rescale_actions,
+        seed=config.seed,
+    )
+
+
 def make_trpo(config: TRPOConfig, models: Models) -> TRPO:
     """Makes the algorithm of a configuration around two networks."""
     execution = choose_execution(config, models.policy.observation_space)
+    # To the critic, an update of M rollouts is one of a rollout M times as long.
+    merged = dataclasses.replace(
+        config,
+        num_steps=config.num_steps * config.replay_rollouts,
+        total_steps=config.total_steps * config.replay_rollouts,
+    )
     return TRPO(
         models.policy,
         models.value_function,
         make_advantage(config),
         make_optimizer(config, execution),
-        value_regression=make_value_regression(config, execution),
+        value_regression=make_value_regression(merged, execution),
         correction=Correction(
             traces=config.correct_traces,
             weights=config.correct_weights,
@@ -105,6 +121,7 @@ def make_trpo(config: TRPOConfig, models: Models) -> TRPO:
         max_lag=config.max_lag,
         execution=execution,
         seed=config.seed,
+        replay=Replay(config.replay_rollouts, config.replay_weights, config.replay_max_kl),
     )
 
 
@@ -178,28 +195,82 @@ def make_value_regression(config: TRPOConfig, execution: Execution) -> ValueRegr
     )
 
 
-def assemble(config: TRPOConfig, env: gym.vector.VectorEnv) -> Components:
-    """Makes everything that trains in a vector environment.
+def make_env(config: TRPOConfig, num_envs: int, seed: int) -> gym.vector.VectorEnv:
+    """Makes some of the environments of a configuration; their processes ignore Ctrl-C."""
+    with workers_ignore_ctrl_c():
+        return environments.make_vector_env(
+            config.env, num_envs, config.vectorization, config.env_kwargs, seed
+        )
+
+
+def make_sampler(
+    config: TRPOConfig, policy: keras.Model, env: gym.vector.VectorEnv
+) -> Sampler | BackgroundSampler:
+    """Makes what collects for a configuration.
 
     Args:
         config: of the run.
-        env: of config.num_envs environments.
+        policy: the learner's.
+        env: all environments; Ray's workers make their own, so it is closed then.
 
     Raises:
-        ValueError: the environment's spaces are not supported, its autoreset mode is another than
-            NEXT_STEP, or it has another number of environments.
+        ImportError, ConnectionError, ValueError: Ray is missing, unreachable or too small.
     """
-    if env.num_envs != config.num_envs:
-        raise ValueError(
-            f"The configuration is for num_envs {config.num_envs}, but the vector environment has "
-            f"{env.num_envs}. Make it with gymnasium.make_vec(id, num_envs={config.num_envs})."
-        )
-    models = make_models(config, env.single_observation_space, env.single_action_space)
-    sampler = Sampler(
-        env,
-        models.policy,
-        config.num_steps,
-        seed=config.seed,
-        execution=choose_execution(config, env.single_observation_space),
+    execution = choose_execution(config, env.single_observation_space)
+    if config.sampler == "ray":
+        env.close()
+        return _make_ray_sampler(config, policy, execution)
+    sampler = Sampler(env, policy, config.num_steps, seed=config.seed, execution=execution)
+    if config.sampler == "sync":
+        return sampler
+    return AsyncSampler(
+        sampler,
+        config.rollouts_ahead,
+        config.worker_timeout,
+        functools.partial(make_env, config),
     )
+
+
+def _make_ray_sampler(
+    config: TRPOConfig, policy: keras.Model, execution: Execution
+) -> BackgroundSampler:
+    spaces_of_policy = policy.observation_space, policy.action_space
+    recipe = Recipe(
+        make_env=functools.partial(make_env, config),
+        make_policy=functools.partial(_make_config_policy, config, *spaces_of_policy),
+        num_envs=config.num_envs // config.num_workers,
+        num_steps=config.num_steps,
+        seed=config.seed,
+        execution=execution,
+        intra_op_threads=config.intra_op_threads,
+    )
+    return RaySampler(
+        policy,
+        recipe,
+        config.num_workers,
+        config.rollouts_ahead,
+        config.worker_timeout,
+        config.max_lag,
+        config.ray_address,
+        config.worker_cpus,
+        config.max_workers,
+    )
+
+
+def assemble(config: TRPOConfig) -> Components:
+    """Makes everything that trains, environments included.
+
+    Raises:
+        ValueError: the environment's spaces are not supported, or its autoreset mode is another
+            than NEXT_STEP.
+        ImportError: the environment or the sampler needs an extra that is not installed.
+        ConnectionError: there is no Ray cluster at the address.
+    """
+    env = make_env(config, 1 if config.sampler == "ray" else config.num_envs, config.seed)
+    try:
+        models = make_models(config, env.single_observation_space, env.single_action_space)
+        sampler = make_sampler(config, models.policy, env)
+    except BaseException:
+        env.close()
+        raise
     return Components(models.policy, models.value_function, sampler, make_trpo(config, models))

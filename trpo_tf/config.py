@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 import typing
 from collections.abc import Mapping
 from typing import Any
@@ -42,6 +43,25 @@ _HIDDEN_SIZES = described(
     "a list of layer sizes >= 1",
     "Typical values are 64,64 and 256,256.",
 )
+_REPLAY_WEIGHTS = described(
+    "How much a row counts by the age of its rollout, one number for each of replay_rollouts, the "
+    "newest first; none weighs all alike.",
+    lambda value: all(0 < weight < math.inf for weight in value),
+    "a list of finite numbers > 0 or none",
+    "Typical values are 1,1,1 and 1,0.7,0.5.",
+)
+_RAY_ADDRESS = described(
+    "The Ray cluster whose workers collect: host:port of its head, or auto for the one that this "
+    "machine belongs to; none starts one of this machine alone.",
+    lambda value: bool(value.strip()),
+    "host:port, auto or none",
+    "For example 10.0.0.1:6379.",
+)
+_SAMPLERS = {
+    "sync": "collect, update, repeat",
+    "async": "a thread collects while the policy is updated",
+    "ray": "workers of a Ray cluster collect meanwhile",
+}
 _VECTORIZATIONS = {
     "auto": "the environment's own vector form if it has one, else sync",
     "sync": "one process, one after the other",
@@ -104,7 +124,39 @@ class TRPOConfig:
     seed: int = number(
         0, "Seed of environments, draws and networks.", "0, 1, 2", minimum=0, maximum=2**31 - 1
     )
-    sampler: str = choice("sync", "How data is collected", {"sync": "collect, update, repeat"})
+    sampler: str = choice("sync", "How data is collected", _SAMPLERS)
+    rollouts_ahead: int = number(
+        1,
+        "Rollouts that async and ray collect ahead of the update under way; with 0 they wait for "
+        "its policy, and all bits are those of sync.",
+        "0 to 2",
+        minimum=0,
+    )
+    num_workers: int = number(
+        2, "Ray workers, among which num_envs are divided.", "1 to 1000", minimum=1
+    )
+    max_workers: int | None = number(
+        None,
+        "Ray workers that may help when the cluster has CPUs for more than num_workers; none for "
+        "no more.",
+        "2 to 1000",
+        minimum=1,
+    )
+    worker_cpus: float = number(
+        1.0,
+        "CPUs of the cluster that each Ray worker takes.",
+        "0.1 to 4",
+        minimum=0,
+        exclusive=True,
+    )
+    worker_timeout: float = number(
+        300.0,
+        "Seconds without a step after which the environments of async and ray count as hung.",
+        "30 to 600",
+        minimum=0,
+        exclusive=True,
+    )
+    ray_address: str | None = dataclasses.field(default=None, metadata=_RAY_ADDRESS)
     vectorization: str = choice("auto", "What steps the environments", _VECTORIZATIONS)
     env_kwargs: dict[str, Any] = dataclasses.field(default_factory=dict, metadata=_ENV_KWARGS)
 
@@ -220,6 +272,23 @@ class TRPOConfig:
         None, "Drop rows whose policy is more updates old; none keeps all.", "1 to 10", minimum=0
     )
 
+    replay_rollouts: int = number(
+        1,
+        "Last rollouts that an update learns from, the new one included; 1 replays none.",
+        "1 to 4",
+        minimum=1,
+    )
+    replay_weights: tuple[float, ...] | None = dataclasses.field(
+        default=None, metadata=_REPLAY_WEIGHTS
+    )
+    replay_max_kl: float | None = number(
+        None,
+        "max_kl of updates with replay, in place of max_kl and max_kl_final; none leaves those.",
+        "0.001 to 0.05",
+        minimum=0,
+        exclusive=True,
+    )
+
     eval_every: int = number(
         0,
         "Environment steps between evaluations of the deterministic policy; 0 for none.",
@@ -251,6 +320,8 @@ class TRPOConfig:
             value = checked(field, _HINTS[field.name], getattr(self, field.name))
             object.__setattr__(self, field.name, value)
         self._check_batch()
+        self._check_workers()
+        self._check_replay()
 
     def _check_batch(self) -> None:
         batch = f"one batch (num_envs {self.num_envs} x num_steps {self.num_steps}"
@@ -263,6 +334,33 @@ class TRPOConfig:
             raise ValueError(
                 f"value_minibatch_size must be <= {batch} = {self.batch_rows} rows), got "
                 f"{self.value_minibatch_size}. 0 takes all rows in one step."
+            )
+
+    def _check_workers(self) -> None:
+        if self.sampler != "ray":
+            return
+        if self.num_envs % self.num_workers:
+            raise ValueError(
+                f"num_envs must be a multiple of num_workers {self.num_workers}, got "
+                f"{self.num_envs}. Each worker steps as many environments as the others."
+            )
+        if self.max_workers is not None and self.max_workers < self.num_workers:
+            raise ValueError(
+                f"max_workers must be >= num_workers {self.num_workers} or none, got "
+                f"{self.max_workers}."
+            )
+
+    def _check_replay(self) -> None:
+        count, weights = self.replay_rollouts, self.replay_weights
+        if weights is not None and len(weights) != count:
+            raise ValueError(
+                f"replay_weights must be {count} numbers, one for each of replay_rollouts, got "
+                f"{weights}. Give as many, or none to weigh all alike."
+            )
+        if self.replay_max_kl is not None and count == 1:
+            raise ValueError(
+                f"replay_max_kl must be none where replay_rollouts is 1, got {self.replay_max_kl}. "
+                "Set max_kl, or replay 2 rollouts or more."
             )
 
     @property
@@ -278,7 +376,10 @@ class TRPOConfig:
     def to_json(self) -> dict[str, Any]:
         """All settings as a dictionary that `json.dump` takes."""
         settings = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        return settings | {"hidden_sizes": list(self.hidden_sizes)}
+        return {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in settings.items()
+        }
 
     @classmethod
     def from_json(cls, settings: Any) -> TRPOConfig:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from types import FrameType
@@ -64,8 +65,25 @@ def workers_ignore_ctrl_c() -> Iterator[None]:
     >>> with workers_ignore_ctrl_c():
     ...     signal.raise_signal(signal.SIGINT)
     """
+    if threading.current_thread() is not threading.main_thread():
+        # Only the main thread may set handlers; a thread's mask is inherited as well.
+        with _sigint_blocked():
+            yield
+        return
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+@contextlib.contextmanager
+def _sigint_blocked() -> Iterator[None]:
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -20,7 +20,9 @@ _SPEED = ("steps_per_second", "collect_seconds", "update_seconds")
 _RETURNS = ("episode_return_mean", "episode_length_mean", "eval_return_mean", "eval_return_std")
 _COUNTERS = ("update", "env_steps", "wall_time", "episodes")
 
-COLUMNS = (*_COUNTERS, *_RETURNS, *_SPEED, *UpdateInfo._fields)
+_SAMPLER = ("lost_rollouts", "dropped_rollouts")
+
+COLUMNS = (*_COUNTERS, *_RETURNS, *_SPEED, *UpdateInfo._fields, *_SAMPLER)
 """The columns of progress.csv."""
 
 WALL_CLOCK_COLUMNS = ("wall_time", *_SPEED)
@@ -92,6 +94,8 @@ class ProgressLog:
         evaluation: EpisodeStats | None = None,
         collect_seconds: float | None = None,
         update_seconds: float | None = None,
+        lost_rollouts: int = 0,
+        dropped_rollouts: int = 0,
     ) -> dict[str, Any]:
         """Reports one update.
 
@@ -103,6 +107,8 @@ class ProgressLog:
             evaluation: episodes of an evaluation after the update, if there was one.
             collect_seconds: time that the rollout took.
             update_seconds: time that the update took.
+            lost_rollouts: that died unfinished with what collected them, since the sampler began.
+            dropped_rollouts: that were too old, since the sampler began.
 
         Returns:
             The row by column; None stands for an empty cell.
@@ -126,6 +132,8 @@ class ProgressLog:
             "eval_return_mean": None if evaluation is None else _mean(evaluation.returns),
             "eval_return_std": None if evaluation is None else float(np.std(evaluation.returns)),
             **_plain_info(info),
+            "lost_rollouts": lost_rollouts,
+            "dropped_rollouts": dropped_rollouts,
         }
         self._update, self._env_steps, self._wall_time = update, env_steps, now
         self._file.append(row)

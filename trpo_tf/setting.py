@@ -20,8 +20,11 @@ _KIND_WORDS: dict[type, str] = {
     int: "a whole number",
     float: "a number",
     str: "a text",
-    tuple: "a list of whole numbers such as 64,64",
     dict: "a JSON object with text keys",
+}
+_LIST_WORDS: dict[type, str] = {
+    int: "a list of whole numbers such as 64,64",
+    float: "a list of numbers such as 1,0.5",
 }
 
 
@@ -82,8 +85,8 @@ def checked(field: dataclasses.Field[Any], hint: Any, value: Any) -> Any:
 
     Args:
         field: a field made by this module.
-        hint: its resolved type: bool, int, float, str, tuple[int, ...], a dictionary, or one of
-            these or None.
+        hint: its resolved type: bool, int, float, str, tuple[int, ...], tuple[float, ...], a
+            dictionary, or one of these or None.
         value: any value; numpy's numbers are taken, booleans as numbers are not.
 
     Raises:
@@ -91,13 +94,14 @@ def checked(field: dataclasses.Field[Any], hint: Any, value: Any) -> Any:
         ValueError: a value that is not allowed, or a number that is not finite.
     """
     kind, may_be_none = kind_of(hint)
+    element = _element_kind(hint)
     if value is None and may_be_none:
         return None
-    if not _is_of_kind(value, kind):
+    if not _is_of_kind(value, kind, element):
         raise TypeError(refusal(field, value, _kind_words(hint)))
     if kind is float and not math.isfinite(value):
         raise ValueError(refusal(field, value, "a finite number"))
-    plain = tuple(int(size) for size in value) if kind is tuple else kind(value)
+    plain = tuple(element(entry) for entry in value) if kind is tuple else kind(value)
     if not field.metadata["allows"](plain):
         raise ValueError(refusal(field, plain, field.metadata["expected"]))
     return plain
@@ -106,7 +110,8 @@ def checked(field: dataclasses.Field[Any], hint: Any, value: Any) -> Any:
 def parsed(field: dataclasses.Field[Any], hint: Any, text: str) -> Any:
     """The value that a text on a command line means; its range is left to `checked`.
 
-    Whole numbers may be written 1e6 or 1_000_000, lists 64,64, dictionaries as JSON, no value none.
+    Whole numbers may be written 1e6 or 1_000_000, lists 64,64 or 1,0.5, dictionaries as JSON, no
+    value none.
 
     Raises:
         ValueError: the text means no value of this type.
@@ -117,7 +122,8 @@ def parsed(field: dataclasses.Field[Any], hint: Any, text: str) -> Any:
         return None
     try:
         if kind is tuple:
-            return tuple(_whole_number(size) for size in text.split(",") if size.strip())
+            read = float if _element_kind(hint) is float else _whole_number
+            return tuple(read(entry) for entry in text.split(",") if entry.strip())
         readers: dict[type, Callable[[str], Any]] = {
             bool: _truth,
             int: _whole_number,
@@ -169,15 +175,23 @@ def refusal(field: dataclasses.Field[Any], value: Any, expected: str) -> str:
 
 def _kind_words(hint: Any) -> str:
     kind, may_be_none = kind_of(hint)
-    return _KIND_WORDS[kind] + (" or none" if may_be_none else "")
+    words = _LIST_WORDS[_element_kind(hint)] if kind is tuple else _KIND_WORDS[kind]
+    return words + (" or none" if may_be_none else "")
 
 
-def _is_of_kind(value: Any, kind: type) -> bool:
+def _element_kind(hint: Any) -> type[int] | type[float]:
+    """Whether the list that a hint means, if it means one, is of whole or of any numbers."""
+    return float if tuple[float, ...] in (hint, *typing.get_args(hint)) else int
+
+
+def _is_of_kind(value: Any, kind: type, element: type = int) -> bool:
     if kind in (int, float):
         number_type = numbers.Integral if kind is int else numbers.Real
         return isinstance(value, number_type) and not isinstance(value, bool)
     if kind is tuple:
-        return isinstance(value, (tuple, list)) and all(_is_of_kind(size, int) for size in value)
+        return isinstance(value, (tuple, list)) and all(
+            _is_of_kind(entry, element) for entry in value
+        )
     if kind is dict:
         return isinstance(value, dict) and _is_json(value)
     return isinstance(value, kind)

@@ -16,6 +16,7 @@ from trpo_tf.interruption import Interruption
 from trpo_tf.metrics import ProgressLog
 from trpo_tf.model_card import METADATA_FILE, training_summary
 from trpo_tf.model_versions import find_version
+from trpo_tf.samplers import WorkersLost
 from trpo_tf.training_session import Session
 from trpo_tf.types import EpisodeStats, Rollout, StepStatus, UpdateInfo
 
@@ -122,6 +123,7 @@ class TrainingLoop:
         )
 
     def _iterate(self) -> None:
+        sampler = self.session.components.sampler
         steps_before = self.env_steps
         began = time.perf_counter()
         rollout, episodes = self._collect()
@@ -137,16 +139,15 @@ class TrainingLoop:
             evaluation=evaluation,
             collect_seconds=collected - began,
             update_seconds=updated - collected,
+            lost_rollouts=sampler.lost_rollouts,
+            dropped_rollouts=sampler.dropped_rollouts,
         )
         self._count_refusal(info)
 
     def _collect(self) -> tuple[Rollout, EpisodeStats]:
         try:
             return self.session.components.sampler.collect()
-        except RuntimeError as error:
-            # Its subclasses are faults of a program; this one says that a worker has died.
-            if type(error) is not RuntimeError:
-                raise
+        except (WorkersLost, TimeoutError) as error:
             raise TrainingStopped(f"{error} {self._way_on()}") from error
 
     def _evaluate(self, steps_before: int) -> EpisodeStats | None:

@@ -9,13 +9,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import gymnasium as gym
-
-from trpo_tf import assembly, checkpoint, environments, run_record
+from trpo_tf import assembly, checkpoint, run_record
 from trpo_tf.assembly import Components
 from trpo_tf.config import TRPOConfig
 from trpo_tf.environment_ids import resolve_env_id
-from trpo_tf.interruption import workers_ignore_ctrl_c
 from trpo_tf.presets import resolve
 from trpo_tf.provenance import describe_session
 from trpo_tf.run_directory import RunDirectory, load_run
@@ -143,10 +140,9 @@ def begin(
         ImportError: the environment needs an extra that is not installed.
     """
     with contextlib.ExitStack() as undo:
-        env = _make_env(config)
-        undo.callback(env.close)
-        components = assembly.assemble(config, env)
-        spaces = env.single_observation_space, env.single_action_space
+        components = assembly.assemble(config)
+        undo.callback(components.sampler.close)
+        spaces = components.policy.observation_space, components.policy.action_space
         record = RunRecord(config, origins, *spaces, (describe_session(command_line),))
         if init_from is not None:
             _take_weights(init_from, components, record)
@@ -184,10 +180,10 @@ def resume(
         done = _finished(record.config, state)
         if done is not None:
             return done
-        env = _make_env(record.config)
-        undo.callback(env.close)
-        record.check_spaces(env.single_observation_space, env.single_action_space)
-        components = assembly.assemble(record.config, env)
+        components = assembly.assemble(record.config)
+        undo.callback(components.sampler.close)
+        policy = components.policy
+        record.check_spaces(policy.observation_space, policy.action_space)
         if found is not None:
             checkpoint.restore_checkpoint(found, components.trpo.checkpointables())
             components.sampler.restore(state.get("sampler", {}))
@@ -197,13 +193,6 @@ def resume(
         run.rewrite_record(record.resumed(describe_session(command_line)))
         undo.pop_all()
     return Session(run, components, state, is_resumed=True)
-
-
-def _make_env(config: TRPOConfig) -> gym.vector.VectorEnv:
-    with workers_ignore_ctrl_c():
-        return environments.make_vector_env(
-            config.env, config.num_envs, config.vectorization, config.env_kwargs, config.seed
-        )
 
 
 def _refuse_changes(

@@ -10,11 +10,18 @@ import tensorflow as tf
 
 from trpo_tf import functional, staleness
 from trpo_tf.advantage import Advantage
-from trpo_tf.chunks import chunked_map
 from trpo_tf.execution import Execution
 from trpo_tf.natural_gradient import NaturalGradientOptimizer
-from trpo_tf.policies import policy_version, validate_distribution
-from trpo_tf.types import FULL_CORRECTION, Batch, Correction, Rollout, StepStatus, UpdateInfo
+from trpo_tf.policies import policy_version
+from trpo_tf.replay import Replay
+from trpo_tf.rollout_rows import (
+    critic_values,
+    flat_rows,
+    make_batch,
+    target_log_probs,
+    without_last,
+)
+from trpo_tf.types import FULL_CORRECTION, Correction, Rollout, StepStatus, UpdateInfo
 from trpo_tf.value_regression import ValueRegression
 
 # Far apart, so that neighbouring seeds of runs do not share orders of minibatches.
@@ -33,9 +40,9 @@ class _Behaviour(NamedTuple):
     Attributes:
         trace_log_probs: log π_old, for traces and value targets.
         importance_weights: truncated π_old/β, for the surrogate.
-        centring_weights: the same, for the centring of advantages.
+        centring_weights: the same by the weight of age, for the centring of advantages.
         max_kl: the trust region that is left around π_old.
-        weights: 1 for rows that count, else 0.
+        weights: of rows that count, by the age of their rollout, 1 for the newest; else 0.
         info: what is reported.
     """
 
@@ -57,6 +64,9 @@ class TRPO:
     Off policy the correction enters that call as data: rows of the current policy version take
     log π_old := log β, so on policy every ratio is 1 and the distance 0, exactly.
 
+    With `replay` an update learns from the last rollouts too. The running statistics take the rows
+    of the new one only, as they had the others'; what is reported are weighted means over all.
+
     Source: Schulman et al. 2015; Meng et al. 2021 (stale data).
 
     Args:
@@ -66,9 +76,12 @@ class TRPO:
         optimizer: the policy's step; its `chunk_rows` also bounds the passes made here.
         value_regression: the critic's fit; None: `ValueRegression()`.
         correction: how stale rows are corrected for; they are always measured.
-        max_lag: rows older than this many updates are dropped and counted; None: none are.
+        max_lag: rows older than this many updates are dropped and counted; None: none are. Rows
+            that come to be too old while they are replayed are dropped and not counted: they had
+            been of use.
         execution: how `update` runs.
         seed: of the minibatches' order.
+        replay: the rollouts that are used again, for this object alone; None: none are.
 
     Raises:
         ValueError: if `max_lag` is negative.
@@ -85,6 +98,7 @@ class TRPO:
         max_lag: int | None = None,
         execution: Execution = Execution.XLA,
         seed: int = 0,
+        replay: Replay | None = None,
     ) -> None:
         if max_lag is not None and max_lag < 0:
             raise ValueError(f"max_lag must be >= 0 or None, got {max_lag}.")
@@ -96,6 +110,7 @@ class TRPO:
         self.correction = correction
         self.max_lag = np.iinfo(np.int64).max if max_lag is None else max_lag
         self.seed = seed
+        self.replay = replay or Replay(num_rollouts=1)
         self.policy_version = policy_version(policy)
         self._compiled_update = execution.compile(self._update)
 
@@ -104,17 +119,41 @@ class TRPO:
 
         A rollout with NaN, infinite or absurd (see `StepStatus.NON_FINITE_ROLLOUT`) observations,
         rewards or log-probabilities is refused: no variable changes but the version and the running
-        return of episodes that ended, and the status says why.
+        return of episodes that ended, and the status says why. It is never replayed; and as a
+        gradient that is not finite may be any row's fault, then all rollouts are forgotten.
 
         Args:
-            rollout: of T steps and B environments; the first one fixes the compiled shapes.
+            rollout: of T steps and B environments; the first one fixes the compiled shapes. With
+                replay it must not be written into afterwards.
 
         Returns:
             An `UpdateInfo` of NumPy scalars, its `status` a `StepStatus`.
+
+        Raises:
+            ValueError: with replay, if the rollout has other shapes than the last ones.
         """
         self._build(rollout)
+        max_kl = self.replay.max_kl
+        if max_kl is None:
+            max_kl = self.optimizer.constraint.max_kl_at(self.policy_version)
+        info = self._compiled_update(
+            self._as_tensors(self.replay.merge(rollout)),
+            tf.cast(max_kl, self.policy.compute_dtype),
+            tf.nest.map_structure(tf.constant, self.correction),
+            self.seed,
+        )
+        self.policy_version.assign_add(1)
+        info = tf.nest.map_structure(lambda scalar: scalar.numpy(), info)
+        info = info._replace(status=StepStatus(info.status))
+        if info.status is StepStatus.NON_FINITE_GRADIENT:
+            self.replay.clear()
+        elif info.status is not StepStatus.NON_FINITE_ROLLOUT:
+            self.replay.remember(rollout)
+        return info
+
+    def _as_tensors(self, rollout: Rollout) -> Rollout:
         dtype = self.policy.compute_dtype
-        rollout = Rollout(
+        return Rollout(
             observations=tf.nest.map_structure(tf.convert_to_tensor, rollout.observations),
             actions=functional.as_inputs(rollout.actions, dtype),
             behaviour_log_probs=tf.cast(rollout.behaviour_log_probs, dtype),
@@ -124,16 +163,6 @@ class TRPO:
             mask=tf.convert_to_tensor(rollout.mask),
             policy_version=tf.cast(rollout.policy_version, tf.int64),
         )
-        max_kl = self.optimizer.constraint.max_kl_at(self.policy_version)
-        info = self._compiled_update(
-            rollout,
-            tf.cast(max_kl, dtype),
-            tf.nest.map_structure(tf.constant, self.correction),
-            self.seed,
-        )
-        self.policy_version.assign_add(1)
-        info = tf.nest.map_structure(lambda scalar: scalar.numpy(), info)
-        return info._replace(status=StepStatus(info.status))
 
     def checkpointables(self) -> dict[str, Any]:
         """Everything that an update reads and writes, by name, for a checkpoint."""
@@ -163,23 +192,16 @@ class TRPO:
     def _update(
         self, rollout: Rollout, max_kl: Any, correction: Correction, seed: Any
     ) -> UpdateInfo:
-        values = self._values(rollout)
+        values = critic_values(self.value_function, rollout, self.optimizer.chunk_rows)
         behaviour = self._behaviour(rollout, max_kl, correction)
         kept = rollout._replace(mask=behaviour.weights > 0)
         estimate = self.advantage(
             kept, values, behaviour.trace_log_probs, behaviour.centring_weights
         )
-        batch = Batch(
-            observations=_flat_rows(_without_last(rollout.observations)),
-            actions=_flat_rows(rollout.actions),
-            advantages=_flat_rows(estimate.advantages),
-            behaviour_log_probs=_flat_rows(rollout.behaviour_log_probs),
-            weights=_flat_rows(behaviour.weights),
-            importance_weights=_flat_rows(behaviour.importance_weights),
-        )
+        batch = make_batch(rollout, estimate, behaviour.importance_weights, behaviour.weights)
         new_policy, info = self.optimizer.propose(self.policy, batch, behaviour.max_kl)
         scaling = self.advantage.return_scaling
-        targets = _flat_rows(estimate.value_targets)
+        targets = flat_rows(estimate.value_targets)
         usable = _is_finite(rollout)
         loss = self.value_regression.fit_inside(
             self.value_function,
@@ -195,34 +217,27 @@ class TRPO:
         for variable, value in zip(self.policy.trainable_variables, new_policy, strict=True):
             variable.assign(tf.where(usable, value, variable.value))
         self._update_statistics(usable, rollout)
-        values = _flat_rows(values[:-1])
+        values = flat_rows(values[:-1])
         return _refuse_unless(usable, info)._replace(
             value_loss=loss,
             explained_variance=_explained_variance(targets, values, batch.weights),
             **behaviour.info,
         )
 
-    def _values(self, rollout: Rollout) -> Any:
-        state = functional.state(self.value_function)
-        parameters = functional.parameters(self.value_function)
-        values = chunked_map(
-            lambda rows: functional.apply(self.value_function, parameters, rows, state),
-            _flat_rows(rollout.observations),
-            self.optimizer.chunk_rows,
-        )
-        steps, envs = rollout.rewards.shape
-        return tf.reshape(values, [steps + 1, envs])
-
     def _behaviour(self, rollout: Rollout, max_kl: Any, correction: Correction) -> _Behaviour:
         lag = self.policy_version - rollout.policy_version
         kept = rollout.mask & (lag <= self.max_lag)
-        weights = tf.cast(kept, rollout.rewards.dtype)
         behaviour_log_probs = rollout.behaviour_log_probs
+        num_envs = self._num_envs(rollout)
+        age_weights = tf.constant(
+            self.replay.column_weights(num_envs), dtype=behaviour_log_probs.dtype
+        )
+        weights = tf.where(kept, age_weights, 0)
         # The same action may get another last bit from another program, so rows of the current
         # version take the log-probability that was stored: their ratio is 1, exactly.
         recomputed = tf.cond(
             tf.reduce_any(lag != 0),
-            lambda: self._log_probs(rollout),
+            lambda: target_log_probs(self.policy, rollout, self.optimizer.chunk_rows),
             lambda: behaviour_log_probs,
         )
         target = tf.where(lag == 0, behaviour_log_probs, recomputed)
@@ -231,17 +246,18 @@ class TRPO:
         total = tf.reduce_sum(weights)
         info = {
             "policy_lag": tf.math.divide_no_nan(
-                tf.reduce_sum(tf.where(kept, tf.cast(lag, weights.dtype), 0)), total
+                tf.reduce_sum(tf.where(kept, weights * tf.cast(lag, weights.dtype), 0)), total
             ),
             "effective_sample_size": staleness.effective_sample_size(ratio, weights),
             "behaviour_kl": travelled,
-            "dropped_rows": tf.reduce_sum(tf.cast(rollout.mask & ~kept, tf.int64)),
+            "dropped_rows": _count((rollout.mask & ~kept)[:, :num_envs]),
+            "replayed_rows": _count(kept[:, num_envs:]),
         }
         importance = self.advantage.importance_weights(rollout._replace(mask=kept), target)
         return _Behaviour(
             trace_log_probs=tf.where(correction.traces, target, behaviour_log_probs),
             importance_weights=tf.where(correction.weights, importance, 1),
-            centring_weights=tf.where(correction.centring, importance, 1),
+            centring_weights=age_weights * tf.where(correction.centring, importance, 1),
             max_kl=staleness.effective_max_kl(
                 max_kl, tf.where(correction.trust_region, travelled, 0)
             ),
@@ -249,25 +265,18 @@ class TRPO:
             info=info,
         )
 
-    def _log_probs(self, rollout: Rollout) -> Any:
-        state = functional.state(self.policy)
-        parameters = functional.parameters(self.policy)
-
-        def evaluate(rows: tuple[Any, Any]) -> Any:
-            distribution = functional.apply(self.policy, parameters, rows[0], state)
-            validate_distribution(distribution, rows[1].shape[0])
-            return distribution.log_prob(rows[1])
-
-        rows = (_flat_rows(_without_last(rollout.observations)), _flat_rows(rollout.actions))
-        log_probs = chunked_map(evaluate, rows, self.optimizer.chunk_rows)
-        return tf.reshape(log_probs, rollout.rewards.shape)
+    def _num_envs(self, rollout: Rollout) -> int:
+        """B of one rollout among those that were merged."""
+        return int(rollout.rewards.shape[1]) // self.replay.num_rollouts
 
     def _update_statistics(self, usable: Any, rollout: Rollout) -> None:
+        num_envs = self._num_envs(rollout)
+        rollout = tf.nest.map_structure(lambda rows: rows[:, :num_envs], rollout)
         weights = tf.cast(rollout.mask & usable, rollout.rewards.dtype)
-        observations = _flat_rows(_without_last(rollout.observations))
+        observations = flat_rows(without_last(rollout.observations))
         for model in (self.policy, self.value_function):
             if hasattr(model, "update_statistics"):
-                model.update_statistics(observations, _flat_rows(weights))
+                model.update_statistics(observations, flat_rows(weights))
         scaling = self.advantage.return_scaling
         if scaling is not None:
             scaling.update(rollout._replace(mask=rollout.mask & usable))
@@ -275,13 +284,8 @@ class TRPO:
                 self.value_function.set_output_scale(scaling.scale)
 
 
-def _flat_rows(nest: Any) -> Any:
-    """[T, B, …] to [T·B, …], for every tensor of a nest."""
-    return tf.nest.map_structure(lambda tensor: tf.reshape(tensor, [-1, *tensor.shape[2:]]), nest)
-
-
-def _without_last(observations: Any) -> Any:
-    return tf.nest.map_structure(lambda tensor: tensor[:-1], observations)
+def _count(flags: Any) -> Any:
+    return tf.reduce_sum(tf.cast(flags, tf.int64))
 
 
 def _is_finite(rollout: Rollout) -> Any:

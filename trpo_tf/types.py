@@ -162,7 +162,8 @@ class UpdateInfo(NamedTuple):
         policy_lag: mean age of the rows in updates.
         effective_sample_size: (Σρ)²/Σρ² as a fraction of the rows that count.
         behaviour_kl: the estimate of E KL(β ‖ π_old), in nats.
-        dropped_rows: rows refused for being older than the maximum lag.
+        dropped_rows: rows of the new rollout refused for being older than the maximum lag.
+        replayed_rows: rows of earlier rollouts that counted again.
     """
 
     surrogate_before: Any
@@ -182,3 +183,4 @@ class UpdateInfo(NamedTuple):
     effective_sample_size: Any = 1.0
     behaviour_kl: Any = 0.0
     dropped_rows: Any = 0
+    replayed_rows: Any = 0

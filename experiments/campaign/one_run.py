@@ -47,10 +47,7 @@ def run(settings: dict[str, Any], lag: int | None = None) -> dict[str, Any]:
     env_id = resolve_env_id(settings["env"])
     config, _ = presets.resolve(env_id, settings | {"env": env_id})
     assembly.set_up_tensorflow(config)
-    env = environments.make_vector_env(
-        config.env, config.num_envs, config.vectorization, config.env_kwargs, config.seed
-    )
-    parts = assembly.assemble(config, env)
+    parts = assembly.assemble(config)
     collect = parts.sampler.collect if lag is None else LaggedSampler(parts.sampler, lag).collect
     ends: list[tuple[int, float]] = []
     infos = []

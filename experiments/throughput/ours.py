@@ -7,7 +7,6 @@ import resource
 import sys
 import time
 
-from trpo_tf import environments
 from trpo_tf.assembly import assemble
 from trpo_tf.config import TRPOConfig
 
@@ -24,8 +23,7 @@ def main() -> None:
         value_minibatch_size=settings["critic_minibatch"],
         vectorization="sync",
     )
-    env = environments.make_vector_env("Walker2d", num_envs, "sync")
-    parts = assemble(config, env)
+    parts = assemble(config)
     collecting = learning = 0.0
     for update in range(settings["warm_up_updates"] + settings["updates"]):
         if update == settings["warm_up_updates"]:

@@ -12,12 +12,13 @@ from collections.abc import Sequence
 
 from trpo_tf.samplers.acting import Snapshot
 from trpo_tf.samplers.collectors import Collector, CollectorLost, Part
+from trpo_tf.samplers.vector_env import WorkersLost
 
 # How many lives in a row a collector may lose without a single rollout.
 _MOST_LIVES = 3
 _CLOSING_SECONDS = 5.0
 # To import what is needed and to make the environments, on a busy machine.
-_STARTING_SECONDS = 120.0
+_STARTING_SECONDS = 300.0
 
 
 class Background:
@@ -80,21 +81,23 @@ class Background:
             oldest_version: parts of older policies are dropped and replaced.
 
         Returns:
-            The parts of the round in the order of their collectors, and those that were dropped.
+            The parts of the round, each in the place of its collector unless another part has it,
+            and those that were dropped.
 
         Raises:
             TimeoutError: a collector hangs that cannot be replaced, its replacements hang too, or
-                none is there to collect.
-            RuntimeError: a collector was lost again and again, or all is closed.
+                those that the round waits for cannot begin.
+            WorkersLost: a collector was lost again and again.
+            RuntimeError: all is closed.
             Exception: what a collector raised, with its own traceback.
         """
         taken: list[tuple[int, Part]] = []
         dropped: list[Part] = []
-        ready_at = time.monotonic()
+        busy_at = time.monotonic()
         with self._changed:
             self._snapshot = snapshot
             self._rounds += 1
-            self._changed.notify_all()
+            self._start_waiting()
             while True:
                 self._raise_error()
                 while self._finished and len(taken) < self._parts:
@@ -104,28 +107,35 @@ class Background:
                     else:
                         dropped.append(part)
                         self._started -= 1
-                        self._changed.notify_all()
+                        self._start_waiting()
                 if len(taken) == self._parts:
-                    taken.sort(key=lambda pair: pair[0])
-                    return [part for _, part in taken], dropped
+                    return _in_places(taken), dropped
                 self._changed.wait(min(1.0, self._timeout / 4))
                 self._kill_hung()
-                if any(worker.is_prepared for worker in self._workers):
-                    ready_at = time.monotonic()
-                elif time.monotonic() - ready_at > max(self._timeout, _STARTING_SECONDS):
-                    raise TimeoutError(self._nobody())
+                if any(worker.is_busy for worker in self._workers):
+                    busy_at = time.monotonic()
+                elif time.monotonic() - busy_at > max(self._timeout, _STARTING_SECONDS):
+                    raise TimeoutError(self._nobody(time.monotonic() - busy_at))
 
     def close(self) -> None:
-        """Ends all threads; one whose environment hangs is left behind, to end with the process."""
+        """Ends all threads and frees what collects.
+
+        A thread whose environment hangs and cannot be killed is left behind, with its environment,
+        to end with the process.
+        """
         with self._changed:
             self._is_closed = True
             self._changed.notify_all()
         for worker in self._workers:
-            worker.collector.close()
+            worker.collector.stop()
         deadline = time.monotonic() + _CLOSING_SECONDS
         for worker in self._workers:
-            assert worker.thread is not None
-            worker.thread.join(max(0.0, deadline - time.monotonic()))
+            worker.join(max(0.0, deadline - time.monotonic()))
+        for worker in self._workers:
+            if not worker.has_ended and worker.collector.kill():
+                worker.join(_CLOSING_SECONDS)
+            if worker.has_ended:
+                worker.collector.close()
 
     def _work(self, worker: _Worker) -> None:
         snapshot: Snapshot | None = None
@@ -139,7 +149,7 @@ class Background:
             except CollectorLost as error:
                 snapshot = None
                 self._lose(worker, error)
-            except BaseException as error:
+            except BaseException as error:  # noqa: BLE001 (raised again in the learner)
                 self._stop(error)
             else:
                 snapshot = self._deliver(worker, part)
@@ -150,10 +160,10 @@ class Background:
     def _begin(self, worker: _Worker) -> Snapshot | None:
         with self._changed:
             worker.is_prepared = True
+            worker.was_hung = False
             return self._next(worker)
 
     def _deliver(self, worker: _Worker, part: Part) -> Snapshot | None:
-        # In one go, so that the learner cannot hand over another policy in between.
         with self._changed:
             worker.deaths = 0
             worker.was_hung = False
@@ -164,15 +174,26 @@ class Background:
 
     def _next(self, worker: _Worker) -> Snapshot | None:
         """Waits until the worker may start; the policy to start with, None at the end."""
-        while not self._is_over():
-            if self._may_start(worker):
+        worker.given = None
+        self._start_waiting()
+        while worker.given is None and not self._is_over():
+            self._changed.wait()
+        return None if self._is_over() else worker.given
+
+    def _start_waiting(self) -> None:
+        """Gives the policy to all that may start.
+
+        By whoever changes what they wait for, under the same lock: a part's policy must not depend
+        on how soon a thread wakes up.
+        """
+        for worker in self._workers:
+            if worker.is_prepared and worker.given is None and self._may_start(worker):
                 self._started += 1
                 worker.last_round = self._rounds
                 worker.is_busy = True
+                worker.given = self._snapshot
                 worker.note_progress()
-                return self._snapshot
-            self._changed.wait()
-        return None
+        self._changed.notify_all()
 
     def _may_start(self, worker: _Worker) -> bool:
         if self._rounds == 0 or self._started >= self._parts * (self._rounds + self._ahead):
@@ -191,9 +212,9 @@ class Background:
             worker.is_busy = worker.is_prepared = False
             worker.last_round = 0
             worker.deaths += 1
-            self._changed.notify_all()
+            self._start_waiting()
         if worker.deaths >= _MOST_LIVES:
-            kind = TimeoutError if worker.was_hung else RuntimeError
+            kind = TimeoutError if worker.was_hung else WorkersLost
             failure = kind(
                 f"{worker.collector.name} was lost {worker.deaths} times in a row without a "
                 f"finished rollout, the last time so: {error}"
@@ -226,9 +247,24 @@ class Background:
         if self._error is not None:
             raise self._error
 
-    def _nobody(self) -> str:
-        names = ", ".join(worker.collector.name for worker in self._workers)
-        return f"Nothing could begin to collect for {_STARTING_SECONDS:.0f} s and more: {names}."
+    def _nobody(self, seconds: float) -> str:
+        names = [worker.collector.name for worker in self._workers if not worker.is_prepared]
+        return f"Nothing could begin to collect for {seconds:.0f} s: {', '.join(names)}."
+
+
+def _in_places(taken: Sequence[tuple[int, Part]]) -> list[Part]:
+    """A collector's part in the place of its number; the others where there is room.
+
+    So environments keep their column of the rollout as long as nobody falls behind.
+    """
+    places: list[Part | None] = [None] * len(taken)
+    others = []
+    for index, part in taken:
+        if index < len(places) and places[index] is None:
+            places[index] = part
+        else:
+            others.append(part)
+    return [part or others.pop(0) for part in places]
 
 
 @dataclasses.dataclass
@@ -240,6 +276,7 @@ class _Worker:
         collector: what it runs.
         thread: that runs it.
         is_prepared: whether it has a life.
+        given: the policy of the part that it collects, None while it waits.
         is_busy: whether it collects a part.
         last_round: the round in which it started its last part.
         deaths: lives lost since its last finished part.
@@ -250,12 +287,24 @@ class _Worker:
     collector: Collector
     thread: threading.Thread | None = None
     is_prepared: bool = False
+    given: Snapshot | None = None
     is_busy: bool = False
     last_round: int = 0
     deaths: int = 0
     was_hung: bool = False
     _steps_seen: int = 0
     _seen_at: float = 0.0
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether its thread is over."""
+        assert self.thread is not None
+        return not self.thread.is_alive()
+
+    def join(self, seconds: float) -> None:
+        """Waits for the end of its thread."""
+        assert self.thread is not None
+        self.thread.join(seconds)
 
     def note_progress(self) -> None:
         """Begins to count the seconds anew."""

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple, Protocol
+
+import gymnasium as gym
+import numpy as np
 
 from trpo_tf.samplers import vector_env
 from trpo_tf.samplers.acting import Snapshot
 from trpo_tf.samplers.synchronous import Sampler
 from trpo_tf.types import EpisodeStats, Rollout
+
+MakeEnv = Callable[[int, int], gym.vector.VectorEnv]
+"""From a number of environments and a seed (for EnvPool, which takes it here) to the vector env."""
 
 
 class Part(NamedTuple):
@@ -34,7 +40,8 @@ class CollectorLost(Exception):
 class Collector(Protocol):
     """Collects rollouts for a learner in another thread.
 
-    `prepare` and `collect` are called from one thread, all else from any.
+    `prepare` and `collect` are called from one thread, `close` when that thread has ended, all else
+    from any.
 
     Attributes:
         name: for errors: what it is, its environment and seed.
@@ -42,7 +49,10 @@ class Collector(Protocol):
     """
 
     name: str
-    steps_made: int
+
+    @property
+    def steps_made(self) -> int:
+        """Grows with every step of the environments."""
 
     def prepare(self) -> None:
         """Begins a life if none is under way: a process, say, with environments of its own.
@@ -66,12 +76,15 @@ class Collector(Protocol):
     def kill(self) -> bool:
         """Ends what runs, so that `collect` raises `CollectorLost`; False if it cannot be ended."""
 
+    def stop(self) -> None:
+        """Makes `collect` end soon, with an error that nobody awaits."""
+
     def close(self) -> None:
-        """Frees everything; what runs ends soon with an error, which nobody awaits."""
+        """Frees everything."""
 
 
 class Closed(Exception):
-    """Ends the rollout of a collector that was closed meanwhile."""
+    """Ends the rollout of a collector that was stopped meanwhile."""
 
 
 class ThreadCollector:
@@ -79,37 +92,70 @@ class ThreadCollector:
 
     Args:
         sampler: with the environments; nobody else may use it.
+        make_env: makes the environments anew when their processes have died or hang; None: that
+            ends the training.
     """
 
-    def __init__(self, sampler: Sampler) -> None:
+    def __init__(self, sampler: Sampler, make_env: MakeEnv | None = None) -> None:
         self.name = f"the sampler of {describe(sampler)}"
-        self.steps_made = 0
+        self._steps_made = 0
         self._sampler = sampler
-        self._is_closed = False
+        self._make_env = make_env
+        self._lives = 0
+        self._is_lost = False
+        self._is_stopped = False
         sampler.on_step = self._count_step
 
+    @property
+    def steps_made(self) -> int:
+        """Steps of the vector environment so far."""
+        return self._steps_made
+
     def prepare(self) -> None:
-        """Does nothing: the environments are there."""
+        """Makes the environments anew if they have died."""
+        if self._is_lost:
+            assert self._make_env is not None
+            self._lives += 1
+            sampler = self._sampler
+            seed = life_seed(sampler.seed, sampler.first_env, self._lives)
+            sampler.replace_env(self._make_env(sampler.env.num_envs, seed))
+            self._is_lost = False
 
     def collect(self, snapshot: Snapshot) -> Part:
         """Collects one rollout with this policy."""
-        return collect_part(self._sampler, snapshot)
+        try:
+            return collect_part(self._sampler, snapshot)
+        except vector_env.WorkersLost as error:
+            if self._make_env is None or self._is_stopped:
+                raise
+            self._is_lost = True
+            vector_env.close(self._sampler.env)
+            raise CollectorLost(str(error)) from error
 
     def restore(self, state: Mapping[str, int]) -> None:
         """Goes on after the rollout whose `state` this is."""
         self._sampler.restore(state)
 
     def kill(self) -> bool:
-        """Cannot: a thread goes on until its environment answers."""
-        return False
+        """Kills the environments' processes, if it has such and can make them anew or was stopped.
+
+        A thread goes on until its environment answers.
+        """
+        is_allowed = self._make_env is not None or self._is_stopped
+        return is_allowed and vector_env.kill_workers(self._sampler.env)
+
+    def stop(self) -> None:
+        """Ends the rollout with its next step."""
+        self._is_stopped = True
 
     def close(self) -> None:
-        """Ends the rollout with its next step; the environments are the caller's to close."""
-        self._is_closed = True
+        """Closes the environments."""
+        if not self._is_lost:
+            self._sampler.close()
 
     def _count_step(self) -> None:
-        self.steps_made += 1
-        if self._is_closed:
+        self._steps_made += 1
+        if self._is_stopped:
             raise Closed
 
 
@@ -127,3 +173,15 @@ def describe(sampler: Sampler) -> str:
         f"{vector_env.name(env)} ({env.num_envs} environments from number {sampler.first_env}, "
         f"seed {sampler.seed})"
     )
+
+
+def life_seed(seed: int, first_env: int, life: int) -> int:
+    """For EnvPool: a life that follows another must not play the same episodes again.
+
+    >>> life_seed(7, 4, 0), life_seed(7, 4, 1) != life_seed(7, 4, 2)
+    (11, True)
+    """
+    if life == 0:
+        return seed + first_env
+    words = np.random.SeedSequence([seed, first_env, life]).generate_state(1)
+    return int(words[0]) >> 2

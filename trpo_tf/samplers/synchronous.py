@@ -47,6 +47,7 @@ class Sampler:
     Attributes:
         inference: what runs the policy, `Inference.LITERT` or `Inference.TENSORFLOW`.
         env_steps: real environment steps collected so far; dummy rows are none.
+        lost_rollouts, dropped_rollouts: 0; what other samplers can lose or find too old.
         on_step: called after each step of the environments; what it raises ends the rollout.
 
     Raises:
@@ -62,6 +63,9 @@ class Sampler:
     >>> rollout.observations.shape, rollout.actions.shape
     ((51, 2, 4), (50, 2))
     """
+
+    lost_rollouts = 0
+    dropped_rollouts = 0
 
     def __init__(
         self,
@@ -111,7 +115,7 @@ class Sampler:
             The rollout, in arrays that are never written again, and the episodes that ended in it.
 
         Raises:
-            RuntimeError: if a worker process of the environment has died.
+            WorkersLost: if a worker process of the environment has died.
             ValueError: if the environment's answers have another shape than its spaces say.
         """
         snapshot = snapshot or acting.take_snapshot(self.policy)
@@ -147,6 +151,20 @@ class Sampler:
         if next_step < 0 or env_steps < 0:
             raise ValueError(f"state must hold counts >= 0, got {dict(state)}.")
         self._next_step, self.env_steps = next_step, env_steps
+        self._observations = None
+
+    def replace_env(self, env: gym.vector.VectorEnv) -> None:
+        """Goes on in other environments of the same kind, with a reset; for those that have died.
+
+        Raises:
+            ValueError: if their number or their spaces differ.
+        """
+        vector_env.validate_vector_env(env)
+        for name in ("num_envs", "single_observation_space", "single_action_space"):
+            before, here = getattr(self.env, name), getattr(env, name)
+            if before != here:
+                raise ValueError(f"the new environments must have {name} {before}, got {here}.")
+        self.env = env
         self._observations = None
 
     def close(self) -> None:

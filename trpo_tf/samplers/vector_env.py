@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import gymnasium as gym
 from gymnasium.vector.async_vector_env import AsyncState
 
 _NEXT_STEP = gym.vector.AutoresetMode.NEXT_STEP
+
+
+class WorkersLost(RuntimeError):
+    """Processes that step environments have died; the message says which and how."""
 
 
 def validate_vector_env(env: Any) -> None:
@@ -57,8 +63,12 @@ def reset(env: Any, seed: int) -> Any:
     """Starts an episode in every environment; environment i is seeded with `seed + i`.
 
     EnvPool keeps the random state that its own seed started. Returns the observations.
+
+    Raises:
+        WorkersLost: worker processes of an AsyncVectorEnv are gone.
     """
-    observations, _ = env.reset() if is_envpool(env) else env.reset(seed=seed)
+    with _deaths_named(env):
+        observations, _ = env.reset() if is_envpool(env) else env.reset(seed=seed)
     return observations
 
 
@@ -66,22 +76,32 @@ def step(env: Any, actions: Any) -> tuple[Any, Any, Any, Any]:
     """One step of every environment: observations, rewards, terminated, truncated.
 
     Raises:
-        RuntimeError: if worker processes of an AsyncVectorEnv are gone, saying which and how.
+        WorkersLost: worker processes of an AsyncVectorEnv are gone.
     """
-    try:
+    with _deaths_named(env):
         return env.step(actions)[:4]
-    except (BrokenPipeError, ConnectionResetError, EOFError) as error:
-        if not _processes(env):
-            raise
-        raise RuntimeError(_dead_workers_message(env)) from error
 
 
 def close(env: Any) -> None:
     """Closes `env` and all its worker processes, those beside a dead one included."""
     if _exit_codes(env) or _is_interrupted(env):
+        # SIGTERM, which Gymnasium sends, would only be noted by a worker that was started while
+        # this process noted it; and who is dead, or has answered, must not be waited for again.
+        kill_workers(env)
+        env.unwrapped._state = AsyncState.DEFAULT
         env.close(terminate=True)
     else:
         env.close()
+
+
+def kill_workers(env: Any) -> bool:
+    """Ends the worker processes of an AsyncVectorEnv, hung ones too; False if it has none.
+
+    Whoever waits for their answer, in another thread, gets `WorkersLost`.
+    """
+    for process in _processes(env):
+        process.kill()
+    return bool(_processes(env))
 
 
 def name(env: Any) -> str:
@@ -95,6 +115,17 @@ def _batch_size(env: Any) -> int:
     if is_envpool(env):
         return int(unwrapped.config["batch_size"])
     return int(getattr(unwrapped, "batch_size", env.num_envs))
+
+
+@contextmanager
+def _deaths_named(env: Any) -> Iterator[None]:
+    """Turns what a broken pipe raises into an error that says which processes have died."""
+    try:
+        yield
+    except (BrokenPipeError, ConnectionResetError, EOFError) as error:
+        if not _processes(env):
+            raise
+        raise WorkersLost(_dead_workers_message(env)) from error
 
 
 def _processes(env: Any) -> list[Any]:

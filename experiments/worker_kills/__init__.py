@@ -1,0 +1,1 @@
+"""Workers killed in the middle of their rollouts, and a ledger of every transition."""

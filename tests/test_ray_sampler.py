@@ -1,0 +1,168 @@
+"""Whole rollouts from a Ray cluster: bits, hangs, growth, and what is refused."""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from ray_environments import RECIPE, SPACES, make_envs, small_policy, troubled_recipe
+
+from trpo_tf import KLConstraint, NaturalGradientOptimizer, ReturnScaling
+from trpo_tf.advantage import Advantage
+from trpo_tf.execution import Execution
+from trpo_tf.samplers import RaySampler, Sampler
+from trpo_tf.trpo import TRPO
+from trpo_tf.value_function import make_value_function
+
+ray = pytest.importorskip("ray")
+
+
+def learner(policy, num_envs):
+    return TRPO(
+        policy,
+        make_value_function(SPACES[0], hidden_sizes=(8,), seed=2),
+        Advantage(return_scaling=ReturnScaling(0.99, num_envs)),
+        NaturalGradientOptimizer(KLConstraint(max_kl=0.01), cg_steps=3),
+        execution=Execution.GRAPH,
+    )
+
+
+def test_with_none_ahead_all_bits_are_those_of_one_sampler(ray_cluster_of_four_cpus):
+    recipe = RECIPE._replace(num_steps=16, seed=4, execution=Execution.XLA)
+    policies = small_policy(), small_policy()
+    samplers = (
+        Sampler(make_envs(4, 0), policies[0], 16, seed=4),
+        RaySampler(policies[1], recipe, num_workers=2, rollouts_ahead=0),
+    )
+    learners = [learner(policy, 4) for policy in policies]
+    for _ in range(3):
+        pairs = [sampler.collect() for sampler in samplers]
+        tf.nest.map_structure(np.testing.assert_array_equal, pairs[0][0], pairs[1][0])
+        assert sorted(pairs[0][1].returns) == sorted(pairs[1][1].returns)
+        infos = [trpo.update(rollout) for trpo, (rollout, _) in zip(learners, pairs, strict=True)]
+        assert infos[0] == infos[1]
+        assert infos[0].accepted
+    for one, other in zip(*(policy.get_weights() for policy in policies), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert samplers[0].state() == samplers[1].state()
+    samplers[1].close()
+    assert ray.is_initialized(), "a connection that was there before stays"
+
+
+def test_a_hung_worker_is_replaced_and_all_goes_on(ray_cluster_of_four_cpus, tmp_path):
+    recipe = troubled_recipe(str(tmp_path / "mark"))
+    sampler = RaySampler(small_policy(), recipe, num_workers=1, timeout=5, worker_cpus=0.5)
+    rollout, _ = sampler.collect()
+    assert rollout.mask.shape == (6, 2)
+    assert sampler.lost_rollouts == 1
+    sampler.close()
+
+
+def test_an_environment_that_raises_raises_in_the_learner(ray_cluster_of_four_cpus):
+    sampler = RaySampler(small_policy(), troubled_recipe(None), num_workers=1, worker_cpus=0.5)
+    with pytest.raises(ZeroDivisionError, match="the pole is gone"):
+        sampler.collect()
+    sampler.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        sampler.collect()
+
+
+def test_counters_are_taken_over_from_another_sampler(ray_cluster_of_four_cpus):
+    policy = small_policy()
+    twin = Sampler(make_envs(2, 0), policy, 6)
+    twin.collect()
+    sampler = RaySampler(policy, RECIPE, num_workers=1, rollouts_ahead=0, worker_cpus=0.5)
+    sampler.restore(twin.state())
+    resumed = Sampler(make_envs(2, 0), policy, 6)
+    resumed.restore(twin.state())
+    tf.nest.map_structure(np.testing.assert_array_equal, sampler.collect()[0], resumed.collect()[0])
+    assert sampler.state() == resumed.state()
+    with pytest.raises(RuntimeError, match="before the first collect"):
+        sampler.restore(twin.state())
+    sampler.close()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"num_workers": 0}, "num_workers must be >= 1, got 0"),
+        ({"worker_cpus": 0}, "worker_cpus must be > 0, got 0"),
+        ({"num_workers": 3, "max_workers": 2}, r"max_workers must be >= num_workers \(3\)"),
+        ({"num_workers": 5}, "5 workers of 1 CPUs need 5 CPUs, but the Ray cluster has 4"),
+        ({"rollouts_ahead": -1}, "rollouts_ahead must be >= 0"),
+        ({"timeout": 0}, "timeout must be > 0"),
+        ({"max_lag": -1}, "max_lag must be >= 0"),
+    ],
+)
+def test_arguments_out_of_range_are_refused(ray_cluster_of_four_cpus, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        RaySampler(small_policy(), RECIPE, **arguments)
+
+
+def test_a_node_that_joins_helps_and_one_that_dies_is_missed_by_nobody(run_code, repository):
+    source = f"""
+import sys
+sys.path.insert(0, {str(repository / "tests")!r})
+import functools
+from ray.cluster_utils import Cluster
+cluster = Cluster(initialize_head=True, head_node_args={{"num_cpus": 1, "include_dashboard": False}})
+from experiments.worker_kills import life_env, ledger
+from experiments.worker_kills.run import make_policy
+from trpo_tf import Execution, RaySampler, Recipe
+make_env = functools.partial(life_env.make_life_envs, step_seconds=0.005)
+recipe = Recipe(make_env, make_policy, 2, 20, execution=Execution.EAGER)
+sampler = RaySampler(
+    make_policy(), recipe, num_workers=1, max_workers=2, address=cluster.address
+)
+book = ledger.Ledger()
+
+def workers():
+    rollout, _ = sampler.collect()
+    book.book(rollout)
+    return {{int(process) for process in rollout.observations[-1, :, 1]}}
+
+(first,) = workers()
+node = cluster.add_node(num_cpus=1)
+seen = {{first}}
+while len(seen) < 2:
+    seen |= workers()
+print("grown")
+cluster.remove_node(node, allow_graceful=False)
+lost = sampler.lost_rollouts
+while sampler.lost_rollouts == lost:
+    workers()
+for _ in range(5):
+    assert workers() == {{first}}
+print("shrunk", sampler.lost_rollouts, book.lives)
+sampler.close()
+cluster.shutdown()
+"""
+    paths = f"{repository}:{repository / 'tests'}"
+    done = run_code(source, environment={"PYTHONPATH": paths}, timeout=500)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.split() == ["grown", "shrunk", "1", "4"]
+
+
+def test_without_ray_the_sampler_says_how_to_get_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(ImportError, match=r'pip install "trpo_tf\[ray\]"'):
+        RaySampler(small_policy(), RECIPE)
+
+
+def test_training_with_workers_can_be_stopped_by_a_kill_and_resumed(run_cli, tmp_path):
+    arguments = (
+        *("--env=CartPole-v1", "--sampler=ray", "--num_envs=4", "--num_steps=16"),
+        *("--worker_cpus=0.5", "--checkpoint_every=1", "--logdir=run", "--hidden_sizes=8"),
+    )
+    done = run_cli("train", *arguments, "--total_steps=200")
+    assert done.returncode == 0, done.stderr
+    again = run_cli("train", "--resume", "--logdir=run", "--total_steps=400")
+    assert again.returncode == 0, again.stderr
+    rows = (tmp_path / "run" / "progress.csv").read_text().splitlines()
+    header, *rows = [row.split(",") for row in rows]
+    updates = [int(row[header.index("update")]) for row in rows]
+    assert updates == list(range(1, len(rows) + 1))
+    assert {"policy_lag", "lost_rollouts", "dropped_rollouts"} <= set(header)
+    assert int(rows[-1][header.index("env_steps")]) >= 400
