@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -53,9 +53,6 @@ class Bandit(gym.Env):
     signal_at: int | None = None
     # Of any one instance: its step fails as when a worker process has died.
     dies_at: int | None = None
-    # Of any one instance: its step calls `hook`.
-    hook_at: int | None = None
-    hook: Callable[[], None] | None = None
 
     def __init__(
         self,
@@ -77,8 +74,6 @@ class Bandit(gym.Env):
         if self.steps == self.signal_at:
             type(self).signal_at = None
             signal.raise_signal(signal.SIGTERM)
-        if self.steps == self.hook_at and self.hook is not None:
-            self.hook()
         if self.steps == self.dies_at:
             raise WorkersLost("Worker 0 has died.")
         is_spoilt = self.spoilt_after is not None and self.steps > self.spoilt_after

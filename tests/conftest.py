@@ -112,7 +112,7 @@ def run_python(
 
 @pytest.fixture(scope="session")
 def ray_cluster_of_four_cpus() -> Iterator[None]:
-    """A Ray cluster of this machine, shared by the tests of a process; its workers see the tests."""
+    """A Ray cluster of this machine, shared by the tests of a process, whose workers see them."""
     ray = pytest.importorskip("ray")
     paths = os.pathsep.join([str(REPOSITORY), str(REPOSITORY / "tests")])
     with pytest.MonkeyPatch.context() as patch:

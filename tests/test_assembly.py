@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from typing import Any
 
 import gymnasium as gym
@@ -13,7 +14,8 @@ from trpo_tf import assembly
 from trpo_tf.config import TRPOConfig
 from trpo_tf.execution import Execution
 from trpo_tf.line_search import Backtracking, FillTrustRegion
-from trpo_tf.samplers import Sampler
+from trpo_tf.samplers import AsyncSampler, Sampler
+from trpo_tf.samplers.collectors import ThreadCollector
 from trpo_tf.types import Correction
 
 SMALL: dict[str, Any] = {
@@ -156,8 +158,9 @@ def test_advantages_follow_the_settings() -> None:
 
 
 def test_the_whole_trains() -> None:
-    env = gym.make_vec("CartPole-v1", num_envs=2)
-    parts = assembly.assemble(config(correct_weights=False, max_lag=3, seed=4), env)
+    parts = assembly.assemble(config(env="CartPole-v1", correct_weights=False, max_lag=3, seed=4))
+    assert isinstance(parts.sampler, Sampler)
+    assert parts.sampler.env.num_envs == 2
     assert (parts.sampler.num_steps, parts.sampler.seed, parts.trpo.seed) == (16, 4, 4)
     assert (parts.trpo.correction, parts.trpo.max_lag) == (Correction(weights=False), 3)
     before = parts.policy.get_weights()
@@ -180,11 +183,43 @@ def test_the_whole_trains_with_replay() -> None:
     sampler.close()
 
 
-def test_another_number_of_environments_is_refused() -> None:
-    env = gym.make_vec("CartPole-v1", num_envs=3)
-    with pytest.raises(ValueError, match="num_envs 2, but the vector environment has 3"):
-        assembly.assemble(config(), env)
-    env.close()
+def test_the_asynchronous_sampler_follows_the_settings() -> None:
+    settings = config(
+        env="CartPole-v1",
+        vectorization="async",
+        sampler="async",
+        rollouts_ahead=2,
+        worker_timeout=7.5,
+        seed=4,
+    )
+    sampler = assembly.assemble(settings).sampler
+    assert isinstance(sampler, AsyncSampler)
+    assert (sampler._rollouts_ahead, sampler._timeout) == (2, 7.5)
+    (collector,) = sampler._collectors
+    assert isinstance(collector, ThreadCollector)
+    assert collector.name == "the sampler of CartPole-v1 (2 environments from number 0, seed 4)"
+    assert collector.kill(), "it can make the environments anew"
+    assert collector._make_env is not None
+    anew = collector._make_env(2, 9)
+    assert (anew.num_envs, len(anew.unwrapped.processes)) == (2, 2)
+    anew.close()
+    rollout, _ = sampler.collect()
+    assert rollout.rewards.shape == (16, 2)
+    assert sampler.lost_rollouts == 1
+    sampler.close()
+    assert multiprocessing.active_children() == []
+
+
+def test_environments_do_not_outlive_what_cannot_be_made_with_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise ValueError("refused")
+
+    monkeypatch.setattr(assembly, "AsyncSampler", refuse)
+    with pytest.raises(ValueError, match="refused"):
+        assembly.assemble(config(env="CartPole-v1", vectorization="async", sampler="async"))
+    assert multiprocessing.active_children() == []
 
 
 @pytest.mark.parametrize(

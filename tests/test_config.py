@@ -24,6 +24,12 @@ REFUSED: list[tuple[str, Any]] = [
     ("seed", -1),
     ("seed", 2**31),
     ("sampler", "threads"),
+    ("rollouts_ahead", -1),
+    ("num_workers", 0),
+    ("max_workers", 0),
+    ("worker_cpus", 0),
+    ("worker_timeout", 0),
+    ("ray_address", " "),
     ("vectorization", "gpu"),
     ("env_kwargs", {"a": float("nan")}),
     ("env_kwargs", {1: 2}),
@@ -107,6 +113,14 @@ def test_fewer_steps_than_one_batch_are_refused() -> None:
 def test_a_minibatch_larger_than_the_batch_is_refused() -> None:
     with pytest.raises(ValueError, match="value_minibatch_size must be <= one batch"):
         TRPOConfig(env="CartPole-v1", num_envs=1, num_steps=32, value_minibatch_size=64)
+
+
+def test_environments_are_divided_among_ray_workers() -> None:
+    with pytest.raises(ValueError, match="num_envs must be a multiple of num_workers 3, got 16"):
+        TRPOConfig(env="CartPole-v1", sampler="ray", num_workers=3)
+    with pytest.raises(ValueError, match="max_workers must be >= num_workers 4 or none, got 2"):
+        TRPOConfig(env="CartPole-v1", sampler="ray", num_workers=4, max_workers=2)
+    assert TRPOConfig(env="CartPole-v1", num_workers=3).sampler == "sync"
 
 
 @pytest.mark.parametrize(

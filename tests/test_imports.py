@@ -116,10 +116,11 @@ LADDER: tuple[tuple[str, tuple[tuple[str, ...], ...]], ...] = (
         "3: the algorithm as a composition; settings",
         (
             (
-                "config",
                 "environments",
+                "setting_choices",
                 "trpo",
             ),
+            ("config",),
             ("presets",),
             ("assembly",),
         ),

@@ -5,11 +5,14 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 
 import pytest
 
 from trpo_tf.interruption import Interruption, workers_ignore_ctrl_c
+
+PROGRAM = "import signal; signal.raise_signal(signal.SIGINT); print('still here')"
 
 
 @pytest.fixture(autouse=True)
@@ -44,9 +47,48 @@ def test_handlers_come_back_after_an_error() -> None:
 
 
 def test_processes_started_in_the_body_ignore_ctrl_c() -> None:
-    program = "import signal; signal.raise_signal(signal.SIGINT); print('still here')"
     with workers_ignore_ctrl_c():
-        worker = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+        worker = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True)
     assert worker.stdout == "still here\n"
     with pytest.raises(KeyboardInterrupt):
         signal.raise_signal(signal.SIGINT)
+
+
+def test_processes_started_in_another_thread_ignore_ctrl_c_too() -> None:
+    """The main thread goes on to hear it, and the other one does again after the body."""
+    workers: list[subprocess.CompletedProcess[str]] = []
+    masks: list[set[signal.Signals]] = []
+
+    def start() -> None:
+        with workers_ignore_ctrl_c():
+            workers.append(
+                subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True)
+            )
+            masks.append(signal.pthread_sigmask(signal.SIG_BLOCK, []))
+        masks.append(signal.pthread_sigmask(signal.SIG_BLOCK, []))
+
+    thread = threading.Thread(target=start)
+    thread.start()
+    thread.join()
+    assert [worker.stdout for worker in workers] == ["still here\n"]
+    assert [signal.SIGINT in mask for mask in masks] == [True, False]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
+
+
+def test_an_error_in_the_body_lifts_it_too() -> None:
+    masks: list[set[signal.Signals]] = []
+
+    def start() -> None:
+        with pytest.raises(ValueError, match="wrong"), workers_ignore_ctrl_c():
+            raise ValueError("wrong")
+        masks.append(signal.pthread_sigmask(signal.SIG_BLOCK, []))
+
+    thread = threading.Thread(target=start)
+    thread.start()
+    thread.join()
+    assert masks == [set()]
+    with pytest.raises(ValueError, match="wrong"), workers_ignore_ctrl_c():
+        raise ValueError("wrong")
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

@@ -63,7 +63,15 @@ def test_row_holds_everything(path):
     with ProgressLog(path, clock=lambda: now) as log:
         now = 52.0
         evaluation = EpisodeStats(np.array([1.0, 3.0]), np.array([5, 5]))
-        row = record(log, 1, evaluation=evaluation, collect_seconds=0.5, update_seconds=0.25)
+        row = record(
+            log,
+            1,
+            evaluation=evaluation,
+            collect_seconds=0.5,
+            update_seconds=0.25,
+            lost_rollouts=3,
+            dropped_rollouts=4,
+        )
         now = 53.0
         record(log, 2, episodes=NO_EPISODES, info=info(0.0, StepStatus.NO_IMPROVEMENT))
     assert set(row) == set(metrics.COLUMNS)
@@ -89,10 +97,13 @@ def test_row_holds_everything(path):
         "entropy": 1.5,
         "num_backtracks": 2,
         "max_kl": 0.02,
+        "lost_rollouts": 3,
+        "dropped_rollouts": 4,
     }
     assert {name: first[name] for name in expected} == pytest.approx(expected)
     assert columns["status"].tolist() == ["ACCEPTED", "NO_IMPROVEMENT"]
     assert columns["accepted"].tolist() == [1.0, 0.0]
+    assert columns["lost_rollouts"].tolist() == [3, 0]
     assert columns["steps_per_second"][1] == 100.0
     assert columns["episode_return_mean"][1] == 1.0
     assert math.isnan(columns["eval_return_mean"][1])

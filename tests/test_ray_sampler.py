@@ -107,7 +107,8 @@ import sys
 sys.path.insert(0, {str(repository / "tests")!r})
 import functools
 from ray.cluster_utils import Cluster
-cluster = Cluster(initialize_head=True, head_node_args={{"num_cpus": 1, "include_dashboard": False}})
+head = {{"num_cpus": 1, "include_dashboard": False}}
+cluster = Cluster(initialize_head=True, head_node_args=head)
 from experiments.worker_kills import life_env, ledger
 from experiments.worker_kills.run import make_policy
 from trpo_tf import Execution, RaySampler, Recipe

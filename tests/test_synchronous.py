@@ -455,6 +455,53 @@ def test_an_environment_that_raises_leaves_a_sampler_that_starts_again():
     assert sampler.env_steps == first.mask.sum() + rollout.mask.sum()
 
 
+def test_a_sampler_goes_on_in_other_environments_with_a_reset():
+    env = gym.vector.SyncVectorEnv(counting_env_makers(2))
+    sampler = Sampler(env, policy_for(env), num_steps=4)
+    sampler.collect()
+    before, _ = sampler.collect()
+    counters = sampler.state()
+    sampler.replace_env(gym.vector.SyncVectorEnv(counting_env_makers(2)))
+    assert sampler.state() == counters
+    rollout, episodes = sampler.collect()
+    assert (before.observations[-1, :, 1] > 0).any()
+    # Place: environment, episode, step, action.
+    np.testing.assert_array_equal(rollout.observations[0, :, 1:3], 0)
+    assert rollout.mask[0].all()
+    assert episodes.lengths.max() <= 4, "no episode goes on in another environment"
+    assert sampler.state()["next_step"] == 12
+    twin = Sampler(gym.vector.SyncVectorEnv(counting_env_makers(2)), sampler.policy, num_steps=4)
+    twin.restore(counters)
+    assert_same(twin.collect()[0], rollout)
+
+
+def test_environments_of_another_kind_do_not_replace():
+    env = gym.vector.SyncVectorEnv(counting_env_makers(2))
+    sampler = Sampler(env, policy_for(env), num_steps=4)
+    with pytest.raises(ValueError, match="must have num_envs 2, got 3"):
+        sampler.replace_env(gym.vector.SyncVectorEnv(counting_env_makers(3)))
+    with pytest.raises(ValueError, match=r"must have single_observation_space Box.*got Dict"):
+        sampler.replace_env(gym.vector.SyncVectorEnv(counting_env_makers(2, True)))
+    with pytest.raises(ValueError, match="must have single_observation_space"):
+        sampler.replace_env(gym.make_vec("CartPole-v1", num_envs=2))
+    with pytest.raises(TypeError, match=r"must be a gymnasium.vector.VectorEnv"):
+        sampler.replace_env(gym.make("CartPole-v1"))
+    assert sampler.env is env
+
+
+def test_each_step_is_told_and_may_end_the_rollout():
+    env = gym.vector.SyncVectorEnv(counting_env_makers(2))
+    sampler = Sampler(env, policy_for(env), num_steps=4)
+    told = []
+    sampler.on_step = lambda: told.append(1)
+    sampler.collect()
+    assert len(told) == 4
+    sampler.on_step = lambda: 1 / 0
+    with pytest.raises(ZeroDivisionError):
+        sampler.collect()
+    assert sampler.state()["next_step"] == 4
+
+
 def test_bad_arguments():
     env = gym.make_vec("CartPole-v1", num_envs=2)
     policy = policy_for(env)

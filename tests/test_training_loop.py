@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import bandit
 import numpy as np
 import pytest
+from fake_collectors import StillClock, no_thread_left
 
 from trpo_tf import training_loop, training_session
 from trpo_tf.checkpoint import latest_checkpoint
@@ -18,6 +20,7 @@ from trpo_tf.errors import TrainingStopped
 from trpo_tf.interruption import Interruption
 from trpo_tf.loaded_policy import load_policy
 from trpo_tf.metrics import ProgressLog
+from trpo_tf.samplers import background
 from trpo_tf.training_loop import TrainingLoop
 from trpo_tf.training_session import Session
 from trpo_tf.types import EpisodeStats
@@ -200,6 +203,135 @@ def test_a_dead_worker_stops_the_run_and_leaves_it_intact(monkeypatch: pytest.Mo
     monkeypatch.setattr(bandit.Bandit, "dies_at", None)
     assert train(resume("one"))
     assert len(bandit.rows("one")) == 4
+
+
+# --- asynchronous runs --------------------------------------------------------------------------
+
+
+def assert_same_variables(ours: str, theirs: str) -> None:
+    found, expected = bandit.variables(ours), bandit.variables(theirs)
+    assert found.keys() == expected.keys()
+    for name, value in found.items():
+        np.testing.assert_array_equal(value, expected[name], err_msg=name)
+
+
+def test_with_none_ahead_an_asynchronous_run_is_the_synchronous_one() -> None:
+    settings = {"env_kwargs": {"length": 7}, "eval_every": 48, "eval_episodes": 1}
+    assert train(begin("sync", **settings))
+    with no_thread_left():
+        assert train(begin("async", **settings, sampler="async", rollouts_ahead=0))
+    assert bandit.rows("async") == bandit.rows("sync")
+    assert_same_variables("async", "sync")
+    assert bandit.state("async")["sampler"] == bandit.state("sync")["sampler"]
+
+
+def test_with_one_ahead_a_run_is_one_update_late_and_repeats_itself() -> None:
+    with no_thread_left():
+        for name in ("one", "again"):
+            assert train(begin(name, sampler="async"))
+    assert bandit.rows("one") == bandit.rows("again")
+    assert_same_variables("one", "again")
+    assert [float(row["policy_lag"]) for row in bandit.rows("one")] == [0, 1, 1, 1]
+    assert [int(row["env_steps"]) for row in bandit.rows("one")] == [32, 64, 96, 128]
+    assert {row["lost_rollouts"] for row in bandit.rows("one")} == {"0"}
+
+
+@pytest.mark.parametrize("ahead", [0, 1])
+def test_an_asynchronous_run_is_stopped_and_goes_on(
+    ahead: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = {
+        "env_kwargs": bandit.ONE_ROLLOUT,
+        "total_steps": 120,
+        "sampler": "async",
+        "rollouts_ahead": ahead,
+    }
+    with no_thread_left():
+        assert train(begin("whole", **settings))
+        monkeypatch.setattr(bandit.Bandit, "signal_at", 24)
+        assert not train(begin("parts", **settings))
+        # The signal came in the second rollout; with one ahead that may be any time in the first
+        # two updates.
+        assert bandit.state("parts")["env_steps"] in ([60] if ahead == 0 else [30, 60])
+        assert train(resume("parts"))
+    rows = bandit.rows("parts")
+    assert [int(row["update"]) for row in rows] == [1, 2, 3, 4]
+    assert [int(row["env_steps"]) for row in rows] == [30, 60, 90, 120]
+    lags = [float(row["policy_lag"]) for row in rows]
+    if ahead == 0:
+        assert rows == bandit.rows("whole")
+        assert_same_variables("parts", "whole")
+    else:
+        # What was collected ahead of the checkpoint is collected anew, by the policy in it.
+        assert sorted(lags) == [0, 0, 1, 1]
+        assert lags[0] == 0
+
+
+def test_rows_behind_an_asynchronous_checkpoint_are_made_again() -> None:
+    """As after a kill, while a rollout is under way and another one waits."""
+    settings = {"sampler": "async", "rollouts_ahead": 2}
+    with no_thread_left():
+        with loop(begin("killed", **settings, checkpoint_every=100)) as training:
+            training._iterate()
+            training.save()
+            training._iterate()
+        assert len(bandit.rows("killed")) == 2
+        assert train(resume("killed"))
+    rows = bandit.rows("killed")
+    assert [int(row["update"]) for row in rows] == [1, 2, 3, 4]
+    assert [int(row["env_steps"]) for row in rows] == [32, 64, 96, 128]
+    assert float(rows[1]["policy_lag"]) == 0
+
+
+def test_environments_that_die_now_and_then_cost_an_asynchronous_run_their_rollouts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each life is good for one rollout of 16 steps."""
+    monkeypatch.setattr(bandit.Bandit, "dies_at", 24)
+    with no_thread_left():
+        assert train(begin("one", sampler="async", rollouts_ahead=0))
+    assert [row["lost_rollouts"] for row in bandit.rows("one")] == ["0", "1", "2", "3"]
+    assert [int(row["env_steps"]) for row in bandit.rows("one")] == [32, 64, 96, 128]
+
+
+def test_environments_that_die_in_every_life_stop_an_asynchronous_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(bandit.Bandit, "dies_at", 8)
+    expected = r"lost 3 times in a row .*Worker 0 has died\. The last checkpoint in one is intact"
+    with no_thread_left(), pytest.raises(TrainingStopped, match=expected):
+        train(begin("one", sampler="async"))
+    monkeypatch.setattr(bandit.Bandit, "dies_at", None)
+    assert train(resume("one"))
+    assert len(bandit.rows("one")) == 4
+
+
+def test_an_environment_that_hangs_stops_an_asynchronous_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock, release = StillClock(), threading.Event()
+    monkeypatch.setattr(background, "time", clock)
+    monkeypatch.setattr(background, "_CLOSING_SECONDS", 0.05)
+    step = bandit.Bandit.step
+
+    def hanging(env: bandit.Bandit, action: Any) -> Any:
+        if env.steps == 40:
+            clock.is_racing = True
+            release.wait()
+        return step(env, action)
+
+    monkeypatch.setattr(bandit.Bandit, "step", hanging)
+    with no_thread_left():
+        try:
+            with pytest.raises(TrainingStopped) as stopped:
+                train(begin("one", sampler="async", rollouts_ahead=0, worker_timeout=0.2))
+        finally:
+            release.set()
+    message = str(stopped.value)
+    assert message.startswith("the sampler of Bandit-v0 (2 environments from number 0, seed 0) has")
+    assert "raise worker_timeout (0.2 s) if its steps take so long. The last checkpoint" in message
+    assert len(bandit.rows("one")) == 2
+    assert bandit.state("one")["env_steps"] == 64
 
 
 def test_a_signal_in_the_last_update_does_not_undo_the_end(monkeypatch: pytest.MonkeyPatch) -> None:

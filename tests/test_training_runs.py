@@ -87,14 +87,49 @@ def test_the_same_seed_gives_the_same_run(solved: Path) -> None:
         np.testing.assert_array_equal(value, theirs[name], err_msg=name)
 
 
-def test_ctrl_c_and_kill_lose_nothing(tmp_path: Path, run_cli: RunCli) -> None:
+def children(pid: int) -> list[int]:
+    """Processes that a process has started and that are there still."""
+    table = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], capture_output=True, text=True)
+    pairs = [line.split() for line in table.stdout.splitlines()]
+    return [int(child) for child, parent in pairs if int(parent) == pid]
+
+
+def wait_for_end(pids: list[int]) -> None:
+    """Those whose parent was killed end by themselves, as soon as they hear of it."""
+    deadline = time.monotonic() + 60
+    while alive := [pid for pid in pids if is_alive(pid)]:
+        assert time.monotonic() < deadline, alive
+        time.sleep(0.02)
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process is there that is more than the memory of one."""
+    found = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True)
+    return found.stdout.strip() not in {"", "Z"}
+
+
+@pytest.mark.parametrize(
+    ("flags", "num_children", "lag"),
+    [((), 0, 0), (("--sampler=async", "--vectorization=async"), 2, 1)],
+    ids=["sync", "async"],
+)
+def test_ctrl_c_and_kill_lose_nothing(
+    flags: tuple[str, ...], num_children: int, lag: int, tmp_path: Path, run_cli: RunCli
+) -> None:
     logdir = tmp_path / "run"
-    with start(tmp_path, *SHORT, "--intra_op_threads=1", "--inter_op_threads=2") as process:
+    threads = "--intra_op_threads=1", "--inter_op_threads=2"
+    with start(tmp_path, *SHORT, *flags, *threads) as process:
         wait_for_rows(process, logdir, 3)
+        workers = children(process.pid)
+        assert len(workers) == num_children
+        for worker in workers:
+            # A terminal sends it to all of them.
+            os.kill(worker, signal.SIGINT)
         process.send_signal(signal.SIGINT)
         output, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors
     assert errors == ""
+    assert not any(is_alive(worker) for worker in workers)
     assert "SIGINT: stopped after" in output
     assert "python -m trpo_tf.train --resume --logdir=run" in output
     stopped_at = bandit.state(logdir)["env_steps"]
@@ -103,10 +138,14 @@ def test_ctrl_c_and_kill_lose_nothing(tmp_path: Path, run_cli: RunCli) -> None:
     assert (session["intra_op_threads"], session["inter_op_threads"]) == (1, 2)
 
     with start(tmp_path, "--resume", "--logdir=run") as process:
-        wait_for_rows(process, logdir, len(bandit.rows(logdir)) + 3)
+        stopped_after = len(bandit.rows(logdir))
+        wait_for_rows(process, logdir, stopped_after + 3)
+        workers = children(process.pid)
+        assert len(workers) == num_children
         process.kill()
         process.communicate(timeout=60)
     assert process.returncode == -signal.SIGKILL
+    wait_for_end(workers)
     assert bandit.state(logdir)["env_steps"] > stopped_at
 
     end = str(bandit.state(logdir)["env_steps"] + 256)
@@ -119,6 +158,11 @@ def test_ctrl_c_and_kill_lose_nothing(tmp_path: Path, run_cli: RunCli) -> None:
     assert [int(row["update"]) for row in rows] == list(range(1, len(rows) + 1))
     steps = [int(row["env_steps"]) for row in rows]
     assert all(0 < after - before <= 64 for before, after in zip([0, *steps], steps, strict=False))
+    found = [float(row["policy_lag"]) for row in rows]
+    # What was collected ahead of a checkpoint is collected anew, by the policy in it.
+    assert found[0] == found[stopped_after] == 0
+    assert sorted(found) == [0] * 3 + [lag] * (len(found) - 3)
+    assert {row["lost_rollouts"] for row in rows} == {"0"}
 
 
 def test_a_refusal_is_one_line_without_a_traceback(run_cli: RunCli) -> None:

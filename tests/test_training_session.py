@@ -69,8 +69,9 @@ def test_a_refused_environment_leaves_no_run_behind() -> None:
     assert not Path("one").exists()
 
 
-def test_resuming_gives_back_every_variable_and_counter() -> None:
-    with begun("one") as session:
+@pytest.mark.parametrize("sampler", ["sync", "async"])
+def test_resuming_gives_back_every_variable_and_counter(sampler: str) -> None:
+    with begun("one", sampler=sampler) as session:
         for _ in range(2):
             rollout, _ = session.components.sampler.collect()
             session.components.trpo.update(rollout)

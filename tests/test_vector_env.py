@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
+import threading
+import time
 
 import gymnasium as gym
 import numpy as np
 import pytest
-from counting_env import counting_env_makers
+from counting_env import CountingEnv, counting_env_makers
 
 from trpo_tf.environments import make_vector_env
-from trpo_tf.samplers import vector_env
+from trpo_tf.samplers import WorkersLost, vector_env
 
 MODES = gym.vector.AutoresetMode
 
@@ -95,11 +98,107 @@ def test_a_killed_worker_is_named_and_the_others_are_closed():
     processes = list(env.processes)
     os.kill(processes[1].pid, signal.SIGKILL)
     processes[1].join()
-    with pytest.raises(RuntimeError, match=r"AsyncVectorEnv are gone: environment 1 \(signal SIGK"):
+    with pytest.raises(WorkersLost, match=r"AsyncVectorEnv are gone: environment 1 \(signal SIGK"):
         for _ in range(3):
             vector_env.step(env, np.zeros([3, 1], np.float32))
     vector_env.close(env)
     assert not any(process.is_alive() for process in processes)
+
+
+class Stubborn(CountingEnv):
+    """Lives through SIGTERM, as a worker does that was forked from a process that notes it."""
+
+    def reset(self, **settings):
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        return super().reset(**settings)
+
+    def step(self, action):
+        if action[0] > 0:
+            sys.exit(3)
+        if action[0] < 0:
+            time.sleep(3600)
+        return super().step(action)
+
+
+def stubborn_env():
+    env = gym.vector.AsyncVectorEnv([lambda index=index: Stubborn(index) for index in range(3)])
+    vector_env.reset(env, seed=0)
+    return env
+
+
+def actions(*numbers):
+    return np.array(numbers, np.float32)[:, np.newaxis]
+
+
+def test_a_worker_that_ends_itself_is_named_with_its_exit_code():
+    env = stubborn_env()
+    with pytest.raises(WorkersLost, match=r"are gone: environment 2 \(exit code 3\)"):
+        for _ in range(3):
+            vector_env.step(env, actions(0, 0, 1))
+    vector_env.close(env)
+    assert not any(process.is_alive() for process in env.processes)
+
+
+@pytest.mark.parametrize("numbers", [(0, 0, 1), (0, 1, -1)])
+def test_those_beside_a_dead_worker_are_killed_even_while_they_hang(numbers):
+    """Whether they have answered or not, and though the dead one's end stands in its pipe."""
+    env = stubborn_env()
+    env.step_async(actions(*numbers))
+    dead = env.processes[numbers.index(1)]
+    dead.join()
+    vector_env.close(env)
+    assert env.closed
+    assert not any(process.is_alive() for process in env.processes)
+
+
+def test_a_death_is_an_error_of_the_next_reset_too():
+    env = stubborn_env()
+    os.kill(env.processes[0].pid, signal.SIGKILL)
+    env.processes[0].join()
+    with pytest.raises(WorkersLost, match=r"environment 0 \(signal SIGKILL\).*make the vector env"):
+        for _ in range(3):
+            vector_env.reset(env, seed=1)
+    vector_env.close(env)
+
+
+def test_errors_of_a_reset_pass_through():
+    env = gym.vector.SyncVectorEnv(counting_env_makers(2))
+    env.envs[0].reset = lambda **settings: 1 / 0
+    with pytest.raises(ZeroDivisionError):
+        vector_env.reset(env, seed=0)
+
+
+def test_killing_the_workers_ends_the_wait_for_them():
+    env = stubborn_env()
+    errors = []
+
+    def wait():
+        try:
+            vector_env.step(env, actions(-1, 0, -1))
+        except WorkersLost as error:
+            errors.append(str(error))
+
+    waiting = threading.Thread(target=wait)
+    waiting.start()
+    assert vector_env.kill_workers(env)
+    waiting.join(60)
+    assert not waiting.is_alive()
+    (error,) = errors
+    assert "environment 0 (signal SIGKILL)" in error
+    vector_env.close(env)
+    assert not any(process.is_alive() for process in env.processes)
+
+
+def test_only_processes_can_be_killed():
+    for env in (gym.make_vec("CartPole-v1", num_envs=2), make_vector_env("CartPole-v1", 2, "sync")):
+        assert not vector_env.kill_workers(env)
+        vector_env.reset(env, seed=0)
+        vector_env.close(env)
+
+
+def test_environments_have_names():
+    assert vector_env.name(gym.make_vec("CartPole-v1", num_envs=2)) == "CartPole-v1"
+    assert vector_env.name(gym.vector.SyncVectorEnv(counting_env_makers(2))) == "SyncVectorEnv"
 
 
 def test_errors_of_an_environment_pass_through():

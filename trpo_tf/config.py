@@ -8,84 +8,12 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import math
 import typing
 from collections.abc import Mapping
 from typing import Any
 
-from trpo_tf.setting import (
-    checked,
-    choice,
-    described,
-    explained,
-    kind_of,
-    number,
-    parsed,
-    switch,
-)
-
-_ENV = described(
-    "Gymnasium id of the environment, with or without its version; module:Id-v0 imports the "
-    "module first.",
-    lambda value: bool(value.strip()),
-    "the id of an environment",
-    "For example Walker2d, CartPole-v1 or ALE/Pong-v5.",
-)
-_ENV_KWARGS = described(
-    "Arguments of the environment's constructor, as a JSON object. Default {}.",
-    lambda value: True,
-    "a JSON object with text keys",
-    'For example {"frame_skip": 4}.',
-)
-_HIDDEN_SIZES = described(
-    "Units of the hidden layers of policy and value function (images have convolutions instead).",
-    lambda value: all(units >= 1 for units in value),
-    "a list of layer sizes >= 1",
-    "Typical values are 64,64 and 256,256.",
-)
-_REPLAY_WEIGHTS = described(
-    "How much a row counts by the age of its rollout, one number for each of replay_rollouts, the "
-    "newest first; none weighs all alike.",
-    lambda value: all(0 < weight < math.inf for weight in value),
-    "a list of finite numbers > 0 or none",
-    "Typical values are 1,1,1 and 1,0.7,0.5.",
-)
-_RAY_ADDRESS = described(
-    "The Ray cluster whose workers collect: host:port of its head, or auto for the one that this "
-    "machine belongs to; none starts one of this machine alone.",
-    lambda value: bool(value.strip()),
-    "host:port, auto or none",
-    "For example 10.0.0.1:6379.",
-)
-_SAMPLERS = {
-    "sync": "collect, update, repeat",
-    "async": "a thread collects while the policy is updated",
-    "ray": "workers of a Ray cluster collect meanwhile",
-}
-_VECTORIZATIONS = {
-    "auto": "the environment's own vector form if it has one, else sync",
-    "sync": "one process, one after the other",
-    "async": "a process for each environment",
-    "envpool": "EnvPool's C++ threads",
-    "native": "the environment's own vector form",
-}
-_LINE_SEARCHES = {
-    "fill": "the measured KL fills the trust region",
-    "classic": "sqrt(2 max_kl / xAx), then backtracking",
-}
-_ACTIVATIONS = {
-    "tanh": "bounded",
-    "relu": "rectifier",
-    "elu": "exponential unit",
-    "gelu": "Gaussian unit",
-    "silu": "x sigmoid(x)",
-}
-_EXECUTIONS = {
-    "auto": "xla, or graph for images",
-    "xla": "compiled by XLA",
-    "graph": "tf.function",
-    "eager": "op by op, to debug",
-}
+from trpo_tf import setting_choices as choices
+from trpo_tf.setting import checked, choice, explained, kind_of, number, parsed, switch
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -110,7 +38,7 @@ class TRPOConfig:
     ValueError: max_kl must be > 0, got -0.01. Typical values are 0.001 to 0.05.
     """
 
-    env: str = dataclasses.field(metadata=_ENV)
+    env: str = dataclasses.field(metadata=choices.ENV)
     total_steps: int = number(
         1_000_000,
         "Environment steps to train for, all environments together.",
@@ -124,7 +52,7 @@ class TRPOConfig:
     seed: int = number(
         0, "Seed of environments, draws and networks.", "0, 1, 2", minimum=0, maximum=2**31 - 1
     )
-    sampler: str = choice("sync", "How data is collected", _SAMPLERS)
+    sampler: str = choice("sync", "How data is collected", choices.SAMPLERS)
     rollouts_ahead: int = number(
         1,
         "Rollouts that async and ray collect ahead of the update under way; with 0 they wait for "
@@ -156,9 +84,11 @@ class TRPOConfig:
         minimum=0,
         exclusive=True,
     )
-    ray_address: str | None = dataclasses.field(default=None, metadata=_RAY_ADDRESS)
-    vectorization: str = choice("auto", "What steps the environments", _VECTORIZATIONS)
-    env_kwargs: dict[str, Any] = dataclasses.field(default_factory=dict, metadata=_ENV_KWARGS)
+    ray_address: str | None = dataclasses.field(default=None, metadata=choices.RAY_ADDRESS)
+    vectorization: str = choice("auto", "What steps the environments", choices.VECTORIZATIONS)
+    env_kwargs: dict[str, Any] = dataclasses.field(
+        default_factory=dict, metadata=choices.ENV_KWARGS
+    )
 
     discount: float = number(
         0.99, "Discount of later rewards.", "0.9 to 0.9999", minimum=0, maximum=1
@@ -190,7 +120,7 @@ class TRPOConfig:
         minimum=0,
         exclusive=True,
     )
-    line_search: str = choice("fill", "How long a step is", _LINE_SEARCHES)
+    line_search: str = choice("fill", "How long a step is", choices.LINE_SEARCHES)
     cg_steps: int = number(10, "Most conjugate gradient iterations.", "10 to 25", minimum=1)
     cg_tolerance: float = number(
         1e-10, "Relative residual that ends conjugate gradient.", "1e-10 to 1e-4", minimum=0
@@ -239,8 +169,10 @@ class TRPOConfig:
         minimum=0,
     )
 
-    hidden_sizes: tuple[int, ...] = dataclasses.field(default=(64, 64), metadata=_HIDDEN_SIZES)
-    activation: str = choice("tanh", "Activation of the hidden layers", _ACTIVATIONS)
+    hidden_sizes: tuple[int, ...] = dataclasses.field(
+        default=(64, 64), metadata=choices.HIDDEN_SIZES
+    )
+    activation: str = choice("tanh", "Activation of the hidden layers", choices.ACTIVATIONS)
     initial_log_std: float = number(
         -0.5,
         "Logarithm of a Gaussian policy's first standard deviation.",
@@ -255,7 +187,7 @@ class TRPOConfig:
         False, "Map actions from [-1, 1] to the action space's bounds before they are clipped."
     )
 
-    execution: str = choice("auto", "How the update runs", _EXECUTIONS)
+    execution: str = choice("auto", "How the update runs", choices.EXECUTIONS)
     correct_traces: bool = switch(
         True, "Correct traces and value targets for rollouts of an older policy."
     )
@@ -279,7 +211,7 @@ class TRPOConfig:
         minimum=1,
     )
     replay_weights: tuple[float, ...] | None = dataclasses.field(
-        default=None, metadata=_REPLAY_WEIGHTS
+        default=None, metadata=choices.REPLAY_WEIGHTS
     )
     replay_max_kl: float | None = number(
         None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import logging
 import sys
 import threading
 import time
@@ -13,6 +14,8 @@ from collections.abc import Sequence
 from trpo_tf.samplers.acting import Snapshot
 from trpo_tf.samplers.collectors import Collector, CollectorLost, Part
 from trpo_tf.samplers.vector_env import WorkersLost
+
+_logger = logging.getLogger(__name__)
 
 # How many lives in a row a collector may lose without a single rollout.
 _MOST_LIVES = 3
@@ -213,6 +216,7 @@ class Background:
             worker.last_round = 0
             worker.deaths += 1
             self._start_waiting()
+        _logger.warning("%s It is replaced.", error)
         if worker.deaths >= _MOST_LIVES:
             kind = TimeoutError if worker.was_hung else WorkersLost
             failure = kind(

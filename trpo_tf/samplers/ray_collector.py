@@ -122,5 +122,6 @@ class RayCollector:
         except ray.exceptions.RayError as error:
             self.kill()
             self._actor = None
-            reason = " ".join(str(error).split())
-            raise CollectorLost(f"{self.name} has died: {reason}") from error
+            # The rest is a page of what may have been the cause.
+            reason = str(error).strip().splitlines()[0].rstrip(".")
+            raise CollectorLost(f"{self.name} is gone: {reason}.") from error
