@@ -118,6 +118,8 @@ def ray_cluster_of_four_cpus() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", paths)
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        # Workers are starved otherwise where other tests run beside these.
+        patch.setenv("RAY_worker_niceness", "0")
         ray.init("local", num_cpus=4, include_dashboard=False, log_to_driver=False)
         yield
         ray.shutdown()

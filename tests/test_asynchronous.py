@@ -48,6 +48,8 @@ def nothing_left() -> Iterator[None]:
 def clock(monkeypatch: pytest.MonkeyPatch) -> StillClock:
     clock = StillClock()
     monkeypatch.setattr(background, "time", clock)
+    # A racing clock leaves no time to replace what has died.
+    monkeypatch.setattr(background, "_STARTING_SECONDS", float("inf"))
     return clock
 
 
@@ -83,7 +85,7 @@ class Walk(gym.Env):
 
 
 class Learner:
-    """All that an update changes, with a sampler of its own."""
+    """All that an update changes, with a sampler of its own, which `execution` is for."""
 
     def __init__(
         self,
@@ -99,10 +101,10 @@ class Learner:
             make_value_function(spaces[0], hidden_sizes=(4,), seed=seed),
             Advantage(return_scaling=ReturnScaling(0.99, NUM_ENVS)),
             NaturalGradientOptimizer(
-                KLConstraint(0.05), cg_steps=3, damping=0.1, execution=execution
+                KLConstraint(0.05), cg_steps=3, damping=0.1, execution=Execution.GRAPH
             ),
-            ValueRegression(keras.optimizers.Adam(0.01), epochs=1, execution=execution),
-            execution=execution,
+            ValueRegression(keras.optimizers.Adam(0.01), epochs=1, execution=Execution.GRAPH),
+            execution=Execution.GRAPH,
             seed=seed,
         )
         self.sampler = Sampler(self.env, self.policy, NUM_STEPS, seed=seed, execution=execution)
@@ -128,11 +130,8 @@ def closing(sampler: AsyncSampler) -> Iterator[AsyncSampler]:
 # --- bits and lag -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("execution", [Execution.XLA, Execution.GRAPH])
-def test_with_none_ahead_all_bits_are_those_of_the_synchronous_sampler(
-    execution: Execution,
-) -> None:
-    ours, theirs = Learner(execution=execution), Learner(execution=execution)
+def test_with_none_ahead_all_bits_are_those_of_the_synchronous_sampler() -> None:
+    ours, theirs = Learner(execution=Execution.XLA), Learner(execution=Execution.XLA)
     with closing(AsyncSampler(ours.sampler, rollouts_ahead=0)) as sampler:
         for update in range(4):
             found, expected = sampler.collect(), theirs.sampler.collect()
@@ -265,9 +264,9 @@ def test_errors_of_an_environment_come_with_their_own_traceback() -> None:
 
     learner = Learner(simulator_fault)
     with closing(AsyncSampler(learner.sampler)) as sampler:
-        sampler.collect()
         with pytest.raises(ArithmeticError, match="the simulator's own") as raised:
-            sampler.collect()
+            for _ in range(2):
+                sampler.collect()
         names = [frame.name for frame in traceback.extract_tb(raised.value.__traceback__)]
         assert names[-2:] == ["step", "simulator_fault"]
 
@@ -451,7 +450,7 @@ def test_an_environment_that_blocks_in_this_process_is_named_with_its_line(
             while not release.is_set():
                 time.sleep(0.01)
 
-    sampler = AsyncSampler(Learner(block).sampler, timeout=0.1)
+    sampler = AsyncSampler(Learner(block).sampler, rollouts_ahead=0, timeout=0.1)
     try:
         sampler.collect()
         with pytest.raises(TimeoutError) as raised:
@@ -464,7 +463,7 @@ def test_an_environment_that_blocks_in_this_process_is_named_with_its_line(
         sampler.close()
     finally:
         release.set()
-    wait_until(lambda: closes(sampler))
+        wait_until(lambda: closes(sampler))
 
 
 # --- the end, and going on ----------------------------------------------------------------------
@@ -495,23 +494,23 @@ def test_a_learner_that_fails_leaves_nothing_behind() -> None:
 
 
 def test_counters_go_on_as_those_of_the_synchronous_sampler() -> None:
-    original = Learner()
-    original.sampler.collect()
-    state = original.sampler.state()
-    resumed, twin = Learner(), Learner()
-    with closing(AsyncSampler(resumed.sampler, rollouts_ahead=0)) as sampler:
-        sampler.restore(state)
-        assert sampler.state() == state
-        twin.sampler.restore(state)
-        for _ in range(2):
-            assert_same(sampler.collect(), twin.sampler.collect())
-            assert sampler.state() == twin.sampler.state()
-        with pytest.raises(RuntimeError, match="before the first collect"):
-            sampler.restore(state)
-    with closing(AsyncSampler(Learner().sampler)) as sampler:
+    original, resumed, twin = (
+        counting_sampler(gym.vector.SyncVectorEnv(counting_env_makers(2))) for _ in range(3)
+    )
+    original.collect()
+    state = original.state()
+    with closing(AsyncSampler(resumed, rollouts_ahead=0)) as sampler:
         for nonsense in ({}, {"next_step": -1, "env_steps": 0}):
             with pytest.raises(ValueError, match="state must"):
                 sampler.restore(nonsense)
+        sampler.restore(state)
+        assert sampler.state() == state
+        twin.restore(state)
+        for _ in range(2):
+            assert_same(sampler.collect(), twin.collect())
+            assert sampler.state() == twin.state()
+        with pytest.raises(RuntimeError, match="before the first collect"):
+            sampler.restore(state)
 
 
 def test_a_sampler_that_has_collected_goes_on_counting() -> None:

@@ -231,3 +231,10 @@ def test_arguments_out_of_range(policy: Any, settings: dict[str, Any], message: 
     given = {"rollouts_ahead": 1, "timeout": 300.0, **settings}
     with pytest.raises(ValueError, match=message):
         BackgroundSampler(policy, [FakeCollector()], BEGINNING, **given)
+
+
+def test_a_sampler_that_was_closed_before_its_first_rollout_says_so(policy: Any) -> None:
+    with sampling(policy, [FakeCollector()]) as sampler:
+        sampler.close()
+        with pytest.raises(RuntimeError, match="closed; make a new one"):
+            sampler.collect()

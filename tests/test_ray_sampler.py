@@ -143,7 +143,9 @@ cluster.shutdown()
     paths = f"{repository}:{repository / 'tests'}"
     done = run_code(source, environment={"PYTHONPATH": paths}, timeout=500)
     assert done.returncode == 0, done.stderr[-3000:]
-    assert done.stdout.split() == ["grown", "shrunk", "1", "4"]
+    # Ray itself writes to the same stream.
+    ours = [line for line in done.stdout.splitlines() if line.startswith(("grown", "shrunk"))]
+    assert ours == ["grown", "shrunk 1 4"]
 
 
 def test_without_ray_the_sampler_says_how_to_get_it(monkeypatch):

@@ -216,15 +216,16 @@ class Background:
             worker.last_round = 0
             worker.deaths += 1
             self._start_waiting()
-        _logger.warning("%s It is replaced.", error)
-        if worker.deaths >= _MOST_LIVES:
-            kind = TimeoutError if worker.was_hung else WorkersLost
-            failure = kind(
-                f"{worker.collector.name} was lost {worker.deaths} times in a row without a "
-                f"finished rollout, the last time so: {error}"
-            )
-            failure.__cause__ = error
-            self._stop(failure)
+        if worker.deaths < _MOST_LIVES:
+            _logger.warning("%s It is replaced.", error)
+            return
+        kind = TimeoutError if worker.was_hung else WorkersLost
+        failure = kind(
+            f"{worker.collector.name} was lost {worker.deaths} times in a row without a "
+            f"finished rollout, the last time so: {error}"
+        )
+        failure.__cause__ = error
+        self._stop(failure)
 
     def _stop(self, error: BaseException) -> None:
         with self._changed:

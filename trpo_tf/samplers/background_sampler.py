@@ -66,6 +66,7 @@ class BackgroundSampler:
         self._timeout = timeout
         self._recruit = recruit
         self._release = release
+        self._is_closed = False
         self._background: Background | None = None
 
     @property
@@ -82,8 +83,11 @@ class BackgroundSampler:
         Raises:
             TimeoutError: environments hang, and replacing what steps them did not help.
             WorkersLost: what collects died again and again.
+            RuntimeError: it is closed.
             Exception: what the environments raised, with their own traceback.
         """
+        if self._is_closed:
+            raise RuntimeError("This sampler is closed; make a new one.")
         if self._background is None:
             self._background = Background(
                 self._collectors, len(self._collectors), self._rollouts_ahead, self._timeout
@@ -118,6 +122,9 @@ class BackgroundSampler:
 
     def close(self) -> None:
         """Ends everything that collects and frees the environments."""
+        if self._is_closed:
+            return
+        self._is_closed = True
         if self._background is not None:
             self._background.close()
         else:

@@ -54,6 +54,8 @@ def connect(address: str | None) -> Callable[[], None]:
     if ray.is_initialized():
         return lambda: None
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # Ray's own choice, 15, starves workers beside a busy learner: importing TensorFlow took 76 s.
+    os.environ.setdefault("RAY_worker_niceness", "0")
     # Otherwise workers warn of a change to come in how they hide accelerators.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
