@@ -105,5 +105,6 @@ def _unreachable(address: str, error: Exception) -> str:
     reason = str(error).splitlines()[0].rstrip(".")
     return (
         f"No Ray cluster can be reached at {address} ({reason}). Start one with "
-        "`ray start --head --port=6379`, or leave the address out to use this machine alone."
+        "`ray start --head --port=6379`, set RAY_AUTH_MODE=token if it asks for a token, or leave "
+        "the address out to use this machine alone."
     )
