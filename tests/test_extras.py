@@ -86,7 +86,11 @@ def test_every_extra_that_is_named_exists():
     extras = project()["optional-dependencies"]
     assert {extra for extra, _ in REQUESTS.values()} < set(extras)
     (everything,) = extras["all"]
-    assert set(re.split(r"[\[\],]", everything)[1:-1]) == set(extras) - {"all", "dev", "experiments"}
+    assert set(re.split(r"[\[\],]", everything)[1:-1]) == set(extras) - {
+        "all",
+        "dev",
+        "experiments",
+    }
 
 
 def test_no_base_dependency_is_an_extra():

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import csv
+import os
+import signal
+import subprocess
 import sys
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -154,18 +160,68 @@ def test_without_ray_the_sampler_says_how_to_get_it(monkeypatch):
         RaySampler(small_policy(), RECIPE)
 
 
-def test_training_with_workers_can_be_stopped_by_a_kill_and_resumed(run_cli, tmp_path):
-    arguments = (
+def descendants(pid: int) -> set[int]:
+    """Processes that a process has started, theirs included."""
+    table = subprocess.run(
+        ["ps", "-A", "-o", "pid=,ppid="], capture_output=True, text=True, check=True
+    ).stdout
+    parents = {int(child): int(parent) for child, parent in map(str.split, table.splitlines())}
+    found = {pid}
+    while more := {child for child, parent in parents.items() if parent in found} - found:
+        found |= more
+    return found - {pid}
+
+
+def is_there(pid: int) -> bool:
+    """Whether a process runs; one that has ended may wait for its parent."""
+    try:
+        return "Z" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+
+
+def updates(logdir: Path) -> list[int]:
+    path = logdir / "progress.csv"
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
+        return [int(row["update"]) for row in csv.DictReader(file)]
+
+
+@pytest.mark.skipif(not Path("/proc").exists(), reason="looks processes up in /proc")
+def test_training_is_interrupted_killed_and_resumed_and_leaves_no_process(repository, tmp_path):
+    logdir = tmp_path / "run"
+    environment = {**os.environ, "PYTHONPATH": str(repository)}
+    train = [sys.executable, "-m", "trpo_tf.train", f"--logdir={logdir}", "--export_dir=model"]
+    settings = [
         *("--env=CartPole-v1", "--sampler=ray", "--num_envs=4", "--num_steps=16"),
-        *("--worker_cpus=0.5", "--checkpoint_every=1", "--logdir=run", "--hidden_sizes=8"),
-    )
-    done = run_cli("train", *arguments, "--total_steps=200")
-    assert done.returncode == 0, done.stderr
-    again = run_cli("train", "--resume", "--logdir=run", "--total_steps=400")
-    assert again.returncode == 0, again.stderr
-    rows = (tmp_path / "run" / "progress.csv").read_text().splitlines()
-    header, *rows = [row.split(",") for row in rows]
-    updates = [int(row[header.index("update")]) for row in rows]
-    assert updates == list(range(1, len(rows) + 1))
-    assert {"policy_lag", "lost_rollouts", "dropped_rollouts"} <= set(header)
-    assert int(rows[-1][header.index("env_steps")]) >= 400
+        *("--worker_cpus=0.5", "--checkpoint_every=1", "--hidden_sizes=8", "--execution=graph"),
+        *("--total_steps=1000000", "--value_minibatch_size=64"),
+    ]
+    for arguments, number, status in (
+        (settings, signal.SIGINT, 128 + signal.SIGINT),
+        (["--resume"], signal.SIGKILL, -signal.SIGKILL),
+    ):
+        before = len(updates(logdir))
+        process = subprocess.Popen(
+            [*train, *arguments],
+            cwd=tmp_path,
+            env=environment,
+            stdout=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        while len(updates(logdir)) < before + 5:
+            assert process.poll() is None
+            time.sleep(0.1)
+        started = descendants(process.pid)
+        assert len(started) >= 4, "Ray's own processes and two workers"
+        # As a terminal does: everything that it runs gets Ctrl-C.
+        if number == signal.SIGINT:
+            os.killpg(process.pid, number)
+        else:
+            process.kill()
+        assert process.wait(120) == status
+        while any(map(is_there, started)):
+            time.sleep(0.1)
+        rows = updates(logdir)
+        assert rows == list(range(1, len(rows) + 1))
