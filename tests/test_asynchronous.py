@@ -22,13 +22,21 @@ from counting_env import CountingEnv, counting_env_makers
 from fake_collectors import PATIENCE, StillClock, no_thread_left, wait_until
 
 from trpo_tf.advantage import Advantage
+from trpo_tf.environments import make_vector_env
 from trpo_tf.execution import Execution
 from trpo_tf.kl_constraint import KLConstraint
 from trpo_tf.named_variables import named_variables
 from trpo_tf.natural_gradient import NaturalGradientOptimizer
 from trpo_tf.policies import make_policy
 from trpo_tf.return_scaling import ReturnScaling
-from trpo_tf.samplers import AsyncSampler, Sampler, WorkersLost, background, take_snapshot
+from trpo_tf.samplers import (
+    AsyncSampler,
+    Sampler,
+    WorkersLost,
+    background,
+    collectors,
+    take_snapshot,
+)
 from trpo_tf.samplers.log_probs import log_prob_function
 from trpo_tf.trpo import TRPO
 from trpo_tf.value_function import make_value_function
@@ -528,3 +536,37 @@ def test_arguments_out_of_range() -> None:
         AsyncSampler(sampler, -2)
     with pytest.raises(ValueError, match="timeout must be > 0 seconds, got -1"):
         AsyncSampler(sampler, timeout=-1)
+
+
+def test_a_process_that_forgets_to_close_ends_cleanly(run_code: Any) -> None:
+    source = """
+import gymnasium
+import trpo_tf
+env = gymnasium.make_vec("CartPole-v1", num_envs=2, vectorization_mode="sync")
+policy = trpo_tf.make_policy(env.single_observation_space, env.single_action_space)
+sampler = trpo_tf.AsyncSampler(trpo_tf.Sampler(env, policy, num_steps=2000), rollouts_ahead=3)
+sampler.collect()
+print("collected")
+"""
+    done = run_code(source)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "collected\n", "")
+
+
+@pytest.mark.parametrize(
+    ("env_id", "vectorization", "name"),
+    [
+        ("CartPole-v1", "envpool", "CartPole"),
+        ("CartPole-v1", "sync", "CartPole-v1"),
+        ("CartPole-v1", "native", "CartPole-v1"),
+        ("ALE/Pong-v5", "native", "Pong"),
+    ],
+)
+def test_every_kind_of_vector_environment_collects_in_a_thread(
+    env_id: str, vectorization: str, name: str
+) -> None:
+    env = make_vector_env(env_id, 2, vectorization)
+    policy = make_policy(env.single_observation_space, env.single_action_space, hidden_sizes=(4,))
+    sampler = Sampler(env, policy, num_steps=3, execution=Execution.EAGER)
+    with closing(AsyncSampler(sampler)) as asynchronous:
+        assert name in collectors.describe(sampler)
+        assert asynchronous.collect()[0].rewards.shape == (3, 2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 from collections.abc import Callable, Mapping, Sequence
 
 import keras
@@ -92,6 +93,8 @@ class BackgroundSampler:
             self._background = Background(
                 self._collectors, len(self._collectors), self._rollouts_ahead, self._timeout
             )
+            # A thread that is inside TensorFlow when the interpreter ends would crash it.
+            atexit.register(self.close)
         for collector in self._recruit(self._background.num_collectors):
             self._background.add(collector)
         snapshot = acting.take_snapshot(self.policy)
@@ -125,6 +128,7 @@ class BackgroundSampler:
         if self._is_closed:
             return
         self._is_closed = True
+        atexit.unregister(self.close)
         if self._background is not None:
             self._background.close()
         else:

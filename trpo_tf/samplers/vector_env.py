@@ -106,8 +106,9 @@ def kill_workers(env: Any) -> bool:
 
 def name(env: Any) -> str:
     """The environment's id, or its class if it was made without one."""
-    spec = getattr(env.unwrapped, "spec", None)
-    return str(spec.id) if spec is not None else type(env.unwrapped).__name__
+    # EnvPool's own specification has none.
+    env_id = getattr(getattr(env.unwrapped, "spec", None), "id", None)
+    return type(env.unwrapped).__name__ if env_id is None else str(env_id)
 
 
 def _batch_size(env: Any) -> int:
