@@ -12,33 +12,57 @@ from trpo_tf.samplers import ray_cluster
 ray = pytest.importorskip("ray")
 
 
+UNREACHABLE = """
+import ray
+from trpo_tf.samplers import ray_cluster
+try:
+    ray_cluster.connect("{address}")
+except ConnectionError as error:
+    print(error)
+print(ray.is_initialized())
+"""
+
+
+@pytest.fixture
+def unconnected(monkeypatch):
+    """Another test of this process may have connected it; a connection that is there is used."""
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+
+
+@pytest.mark.usefixtures("unconnected")
 @pytest.mark.parametrize("address", ["localhost", "ray://localhost:1", "host:port", "10.0.0.1:"])
 def test_an_address_of_another_form_is_refused(address):
     with pytest.raises(ValueError, match=r"host:port of the cluster's head or auto, got"):
         ray_cluster.connect(address)
 
 
-def test_an_address_where_nothing_answers_is_named():
+def test_an_address_where_nothing_answers_is_named(run_code):
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{unused.getsockname()[1]}"
-        with pytest.raises(ConnectionError, match=f"No Ray cluster can be reached at {address}"):
-            ray_cluster.connect(address)
-    assert not ray.is_initialized()
+        done = run_code(UNREACHABLE.format(address=address))
+    assert f"No Ray cluster can be reached at {address}" in done.stdout
+    assert "False" in done.stdout
 
 
+@pytest.mark.usefixtures("unconnected")
 def test_an_unknown_host_is_named():
     with pytest.raises(ConnectionError, match=r"reached at no-such-host\.invalid:6379"):
         ray_cluster.connect("no-such-host.invalid:6379")
 
 
-def test_auto_without_a_cluster_says_so(monkeypatch, tmp_path):
-    monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+@pytest.mark.usefixtures("unconnected")
+def test_auto_without_a_cluster_says_so(monkeypatch):
+    # Another process of the tests may run a cluster that "auto" would find.
+    def find_nothing(address, **settings):
+        raise ConnectionError("Could not find any running Ray instance.")
+
+    monkeypatch.setattr(ray, "init", find_nothing)
     with pytest.raises(ConnectionError, match="No Ray cluster can be reached at auto"):
         ray_cluster.connect("auto")
 
 
+@pytest.mark.usefixtures("unconnected")
 def test_without_ray_the_command_that_installs_it_is_told(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(ImportError, match=r'pip install "trpo_tf\[ray\]"'):
