@@ -33,6 +33,7 @@ LADDER: tuple[tuple[str, tuple[tuple[str, ...], ...]], ...] = (
                 "interruption",
                 "line_search",
                 "manifest",
+                "memory",
                 "named_variables",
                 "npz_file",
                 "sample_rows",

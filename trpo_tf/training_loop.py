@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from trpo_tf import atomic_files, checkpoint, environments, saved_model
+from trpo_tf import atomic_files, checkpoint, environments, memory, saved_model
 from trpo_tf.errors import TrainingStopped
 from trpo_tf.evaluation import deterministic_actor, evaluate
 from trpo_tf.interruption import Interruption
@@ -75,8 +75,12 @@ class TrainingLoop:
         config = self.session.run.record.config
         if not self.session.state:
             self.save()
+        memory.give_back()
+        first_update = self.updates
         while self.env_steps < config.total_steps:
             self._iterate()
+            if self.updates == first_update + 1:
+                memory.give_back()
             is_due = self.updates % config.checkpoint_every == 0
             if is_due or interruption.signal_number is not None:
                 self.save()
