@@ -5,17 +5,20 @@ from __future__ import annotations
 import concurrent.futures
 import csv
 import json
-import os
-import subprocess
+import signal
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import rich.progress
+
+from experiments.campaign.process import ROOT, TENSORFLOW_THREADS, run_process
 from trpo_tf import provenance
 
-_ROOT = Path(__file__).parents[2]
+# Rows by the name of the file that they belong to.
+Tables = Mapping[str, Sequence[Mapping[str, Any]]]
 
 
 class Job(NamedTuple):
@@ -31,42 +34,85 @@ class Job(NamedTuple):
 
 
 def run_all(jobs: Sequence[Job], directory: Path, at_once: int = 2) -> None:
-    """Runs what `results.csv` does not hold yet; each run adds one row, and some to `curves.csv`.
+    """Trains by `one_run` what `results.csv` does not hold yet.
 
-    One thread of TensorFlow a run: the same bits however many run at once.
+    Each run adds one row, and some to `curves.csv`. One thread of TensorFlow a run: the same bits
+    however many run at once.
 
     Args:
         jobs: in the order of their importance.
         directory: where the two files are.
         at_once: runs side by side.
     """
-    done = _finished(directory / "results.csv", list(jobs[0].key))
+    run_jobs(jobs, _train, directory, "results.csv", at_once)
+
+
+def run_jobs(
+    jobs: Sequence[Job],
+    run: Callable[[Job], Tables],
+    directory: Path,
+    results: str,
+    at_once: int,
+) -> None:
+    """Runs what the results do not hold yet, shows how many are left, and adds rows as they come.
+
+    A run that fails keeps no other from running. Ctrl-C and SIGTERM begin no more; Ctrl-C on a
+    terminal also reaches the runs that are under way, SIGTERM lets them end.
+
+    Args:
+        jobs: in the order of their importance.
+        run: gives a run's rows, without its key, one of them in `results`.
+        directory: where the files are.
+        results: the file with one row a run, by whose keys runs count as done.
+        at_once: runs side by side.
+
+    Raises:
+        RuntimeError: the first run that failed, after all have ended.
+    """
+    done = _finished(directory / results, list(jobs[0].key))
     waiting = [job for job in jobs if _values(job.key) not in done]
-    print(f"{len(jobs) - len(waiting)} of {len(jobs)} runs are done.", flush=True)
     lock = threading.Lock()
-    with concurrent.futures.ThreadPoolExecutor(at_once) as pool:
-        for future in [pool.submit(_run, job, directory, lock) for job in waiting]:
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+    def run_one(job: Job) -> None:
+        revision = provenance.git_revision(ROOT) or ""
+        tables = run(job)
+        (result,) = tables[results]
+        with lock:
+            for name, rows in tables.items():
+                if name != results:
+                    _append(directory / name, [{**job.key, **row} for row in rows])
+            _append(directory / results, [{**job.key, **result, "revision": revision}])
+            progress.advance(bar)
+            left = progress.tasks[bar].remaining
+            show(f"{left:.0f} of {len(jobs)} runs left; { ({**job.key, **result}) }")
+
+    def show(line: str) -> None:
+        progress.console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    with (
+        rich.progress.Progress() as progress,
+        concurrent.futures.ThreadPoolExecutor(at_once) as pool,
+    ):
+        bar = progress.add_task("runs", total=len(jobs), completed=len(jobs) - len(waiting))
+        show(f"{len(jobs) - len(waiting)} of {len(jobs)} runs are done.")
+        futures = [pool.submit(run_one, job) for job in waiting]
+        try:
+            concurrent.futures.wait(futures)
+        except KeyboardInterrupt:
+            pool.shutdown(cancel_futures=True)
+            sys.exit("Stopped; the same command goes on.")
+        for future in futures:
             future.result()
 
 
-def _run(job: Job, directory: Path, lock: threading.Lock) -> None:
-    threads = {"intra_op_threads": 1, "inter_op_threads": 1}
-    arguments = {**job.arguments, "settings": {**threads, **job.arguments["settings"]}}
-    command = [sys.executable, "-m", "experiments.campaign.one_run", json.dumps(arguments)]
-    revision = provenance.git_revision(_ROOT) or ""
-    environment = {**os.environ, "PYTHONPATH": str(_ROOT), "OMP_NUM_THREADS": "1"}
-    ended = subprocess.run(
-        command, capture_output=True, text=True, cwd=_ROOT, env=environment, check=False
-    )
-    if ended.returncode:
-        raise RuntimeError(f"{job.key} ended with {ended.returncode}:\n{ended.stderr[-3000:]}")
-    result = json.loads(ended.stdout.splitlines()[-1])
-    curve = result.pop("curve")
-    with lock:
-        points = [{**job.key, "end": end, "episode_return": value} for end, value in curve]
-        _append(directory / "curves.csv", points)
-        _append(directory / "results.csv", [{**job.key, **result, "revision": revision}])
-        print({**job.key, **result}, flush=True)
+def _train(job: Job) -> Tables:
+    settings = {**TENSORFLOW_THREADS, **job.arguments["settings"]}
+    arguments = json.dumps({**job.arguments, "settings": settings})
+    printed = run_process([sys.executable, "-m", "experiments.campaign.one_run", arguments])
+    result = json.loads(printed.splitlines()[-1])
+    curve = [{"end": end, "episode_return": value} for end, value in result.pop("curve")]
+    return {"curves.csv": curve, "results.csv": [result]}
 
 
 def read(path: Path) -> list[dict[str, str]]:

@@ -1,0 +1,26 @@
+"""One alternative each to what the presets do: what is compared, by name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+PRESET = "preset"
+# By what is in question: the name of each alternative and its settings.
+ABLATIONS: dict[str, dict[str, dict[str, Any]]] = {
+    "step length": {"classic step length": {"line_search": "classic"}},
+    "observation normalisation": {"raw observations": {"normalize_observations": False}},
+    "return scaling": {"raw returns": {"scale_returns": False}},
+    "critic effort (preset: 20 epochs of 64 rows)": {
+        "10 epochs": {"value_epochs": 10},
+        "40 epochs": {"value_epochs": 40},
+        "full batch": {"value_minibatch_size": 0},
+    },
+    "Fisher fraction (preset: 1)": {"fraction 0.1": {"fisher_fraction": 0.1}},
+    "conjugate gradient (preset: 10 steps)": {
+        "5 steps": {"cg_steps": 5},
+        "20 steps": {"cg_steps": 20},
+    },
+}
+CONDITIONS = {PRESET: {}} | {
+    name: settings for alternatives in ABLATIONS.values() for name, settings in alternatives.items()
+}
