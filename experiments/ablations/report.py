@@ -41,7 +41,7 @@ def print_table(path: Path, column: str, what: str) -> None:
         returns = load(path, column, condition=condition)
         if returns:
             tasks = [spread(returns[task]) if task in returns else "–" for task in baseline]
-            ratio = "1" if condition == PRESET else str(relative(returns, baseline))
+            ratio = "1" if condition == PRESET else f"{relative(returns, baseline)}"
             print(f"| {condition} | {' | '.join(tasks)} | {ratio} |")
 
 

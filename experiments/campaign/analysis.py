@@ -22,10 +22,8 @@ class Estimate(NamedTuple):
     high: float
 
     def __format__(self, spec: str) -> str:
+        spec = spec or ".3f"
         return f"{self.value:{spec}} [{self.low:{spec}}, {self.high:{spec}}]"
-
-    def __str__(self) -> str:
-        return f"{self:.3f}"
 
 
 def load(path: Path, column: str, task: str = "env", **key: Any) -> dict[str, np.ndarray]:
