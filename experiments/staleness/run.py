@@ -16,10 +16,11 @@ _TASKS = flags.DEFINE_list("tasks", ["Walker2d", "Hopper"], "Environments.")
 _STEPS = flags.DEFINE_integer("total_steps", 500_000, "Environment steps of each run.")
 _PARTS = ("traces", "weights", "centring", "trust_region")
 _CORRECTIONS = {"full": _PARTS, "none": (), "without_trust_region": _PARTS[:3]}
-# At lag 0 the correction changes no bit. Lags 0 and 4 are compared on five seeds.
+# At lag 0 the correction changes no bit. Lags 0 and 4 are compared on ten seeds.
+_SEEDS = 10
 _CONDITIONS = [
-    (0, "full", 5),
-    (4, "full", 5),
+    (0, "full", _SEEDS),
+    (4, "full", _SEEDS),
     (4, "none", 5),
     (16, "full", 3),
     (16, "none", 3),
@@ -32,7 +33,7 @@ _CONDITIONS = [
 def main(_: list[str]) -> None:
     jobs = [
         _job(task, lag, correction, seed)
-        for seed in range(5)
+        for seed in range(_SEEDS)
         for lag, correction, num_seeds in _CONDITIONS
         for task in _TASKS.value
         if seed < num_seeds
