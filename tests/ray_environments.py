@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import os
+import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -44,6 +46,26 @@ class Troubled(gym.Wrapper):
                 Path(self.mark).touch()
                 time.sleep(1000)
         return self.env.step(action)
+
+
+class Dying(gym.Wrapper):
+    """Its process is killed at its third step, if none was before and left its mark."""
+
+    def __init__(self, mark: str) -> None:
+        super().__init__(gym.make("CartPole-v1"))
+        self.mark = mark
+        self.steps = 0
+
+    def step(self, action: Any) -> Any:
+        self.steps += 1
+        if self.steps == 3 and not Path(self.mark).exists():
+            Path(self.mark).touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return self.env.step(action)
+
+
+def make_dying(num_envs: int, seed: int, mark: str) -> gym.vector.VectorEnv:
+    return gym.vector.AsyncVectorEnv([lambda: Dying(mark)] * num_envs)
 
 
 def make_troubled(num_envs: int, seed: int, mark: str | None = None) -> gym.vector.VectorEnv:

@@ -84,6 +84,15 @@ def test_parts_stand_side_by_side_in_their_order() -> None:
     assert episodes.lengths.tolist() == [1, 2] * 3
 
 
+def counters(next_step: int, env_steps: int, lost: int = 0, dropped: int = 0) -> dict[str, int]:
+    return {
+        "next_step": next_step,
+        "env_steps": env_steps,
+        "lost_rollouts": lost,
+        "dropped_rollouts": dropped,
+    }
+
+
 def test_a_part_alone_is_the_rollout() -> None:
     part = part_of(0, 2)
     rollout, episodes = merge([part])
@@ -99,7 +108,7 @@ def test_each_rollout_is_of_the_policy_as_it_is(policy: Any) -> None:
             np.testing.assert_array_equal(rollout.policy_version, [[update, update]])
             np.testing.assert_array_equal(episodes.returns, [update + 1, update + 1])
             learn(policy)
-        assert sampler.state() == {"next_step": 3, "env_steps": 6}
+        assert sampler.state() == counters(3, 6)
     assert [collector.closed for collector in collectors] == [1, 1]
     assert (sampler.lost_rollouts, sampler.dropped_rollouts) == (0, 0)
 
@@ -129,7 +138,7 @@ def test_what_was_collected_ahead_is_not_in_the_state(policy: Any) -> None:
     with sampling(policy, [collector], rollouts_ahead=3) as sampler:
         sampler.collect()
         wait_until(lambda: len(collector.versions) == 4)
-        assert sampler.state() == {"next_step": 1, "env_steps": 1}
+        assert sampler.state() == counters(1, 1)
 
 
 def test_old_parts_are_dropped_and_their_steps_counted(policy: Any) -> None:
@@ -142,7 +151,7 @@ def test_old_parts_are_dropped_and_their_steps_counted(policy: Any) -> None:
         rollout, _ = sampler.collect()
         np.testing.assert_array_equal(rollout.policy_version, 4)
         assert sampler.dropped_rollouts == 2
-        assert sampler.state() == {"next_step": 4, "env_steps": 4}
+        assert sampler.state() == counters(4, 4, dropped=2)
 
 
 def test_without_a_limit_nothing_is_too_old(policy: Any) -> None:
@@ -167,6 +176,16 @@ def test_lost_parts_are_counted(policy: Any) -> None:
         assert sampler.env_steps == 2
 
 
+def test_a_restored_sampler_goes_on_counting(policy: Any) -> None:
+    with sampling(policy, [FakeCollector("a", die, finish)]) as sampler:
+        sampler.restore(counters(8, 16, lost=2, dropped=5))
+        sampler.collect()
+        assert (sampler.lost_rollouts, sampler.dropped_rollouts) == (3, 5)
+    with sampling(policy, [FakeCollector()]) as sampler:
+        sampler.restore({"next_step": 8, "env_steps": 16})
+        assert (sampler.lost_rollouts, sampler.dropped_rollouts) == (0, 0)
+
+
 def test_the_last_death_reaches_the_learner(policy: Any) -> None:
     with (
         sampling(policy, [FakeCollector("a", die, die, die)]) as sampler,
@@ -177,16 +196,20 @@ def test_the_last_death_reaches_the_learner(policy: Any) -> None:
 
 def test_recruits_help(policy: Any) -> None:
     counts: list[int] = []
+    recruits: list[FakeCollector] = []
 
     def recruit(count: int) -> list[FakeCollector]:
         counts.append(count)
-        return [FakeCollector(f"recruit {count}")] if count < 3 else []
+        added = [FakeCollector(f"recruit {count}")] if count < 3 else []
+        recruits.extend(added)
+        return added
 
     with sampling(policy, [FakeCollector()], rollouts_ahead=1, recruit=recruit) as sampler:
         for _ in range(3):
             rollout, _ = sampler.collect()
             assert rollout.rewards.shape == (1, 1), "however many help"
     assert counts == [1, 2, 3]
+    assert [of.restored["next_step"] for of in recruits] == [0, 1], "from there on, as everybody"
 
 
 def test_counters_go_on_where_another_sampler_left_them(policy: Any) -> None:
@@ -195,13 +218,13 @@ def test_counters_go_on_where_another_sampler_left_them(policy: Any) -> None:
     with sampling(policy, collectors) as sampler:
         sampler.restore(state)
         assert [collector.restored for collector in collectors] == [state, state]
-        assert sampler.state() == state
+        assert sampler.state() == counters(50, 90)
         sampler.collect()
         assert sampler.env_steps == 92
         with pytest.raises(RuntimeError, match="restore comes before the first collect"):
             sampler.restore(state)
     with sampling(policy, [FakeCollector()], state=state) as sampler:
-        assert sampler.state() == state
+        assert sampler.state() == counters(50, 90)
 
 
 def test_closing_frees_what_never_ran_and_releases_the_rest(policy: Any) -> None:

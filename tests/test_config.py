@@ -123,6 +123,14 @@ def test_environments_are_divided_among_ray_workers() -> None:
     assert TRPOConfig(env="CartPole-v1", num_workers=3).sampler == "sync"
 
 
+@pytest.mark.parametrize("sampler", ["async", "ray"])
+def test_a_lag_that_drops_all_that_is_made_ahead_is_refused(sampler: str) -> None:
+    with pytest.raises(ValueError, match="max_lag must be >= rollouts_ahead 2 or none, got 1"):
+        TRPOConfig(env="CartPole-v1", sampler=sampler, rollouts_ahead=2, max_lag=1)
+    assert TRPOConfig(env="CartPole-v1", sampler=sampler, rollouts_ahead=1, max_lag=1).max_lag == 1
+    assert TRPOConfig(env="CartPole-v1", max_lag=0).sampler == "sync"
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

@@ -91,3 +91,20 @@ assert not ray.is_initialized()
     assert done.returncode == 0, done.stderr
     assert "node 127.0.0.1" in done.stdout
     assert "1000 workers of 1.5 CPUs need 1500 CPUs, but the Ray cluster has" in done.stdout
+
+
+@pytest.mark.usefixtures("unconnected")
+def test_another_version_is_told_with_both_versions(monkeypatch):
+    def refuse(*_, **__):
+        raise RuntimeError(
+            "Version mismatch: The cluster was started with:\n    Ray: 2.60.0\n    Python: 3.11.9\n"
+            "This process on node 10.0.0.2 was started with:\n    Ray: 2.60.0\n    Python: 3.11.2\n"
+        )
+
+    monkeypatch.setattr(ray, "init", refuse)
+    with (
+        socket.create_server(("localhost", 0)) as head,
+        pytest.raises(ConnectionError, match=r"not fit .* 3\.11\.9 .* 3\.11\.2 Install") as caught,
+    ):
+        ray_cluster.connect(f"localhost:{head.getsockname()[1]}")
+    assert "reached" not in str(caught.value)

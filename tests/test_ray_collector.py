@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import signal
@@ -67,6 +68,20 @@ def test_what_the_environment_raises_arrives_with_its_class_and_traceback(make_c
     with pytest.raises(ZeroDivisionError, match="the pole is gone") as caught:
         collector.collect(take_snapshot(small_policy()))
     assert "ray_environments.py" in str(caught.value)
+
+
+def test_a_dead_process_of_its_environments_is_a_death_of_the_worker(make_collector, tmp_path):
+    make_env = functools.partial(ray_environments.make_dying, mark=str(tmp_path / "mark"))
+    collector, snapshot = (
+        make_collector(RECIPE._replace(make_env=make_env)),
+        take_snapshot(small_policy()),
+    )
+    collector.prepare()
+    with pytest.raises(CollectorLost, match="SIGKILL") as caught:
+        collector.collect(snapshot)
+    assert "\n" not in str(caught.value)
+    collector.prepare()
+    assert collector.collect(snapshot).rollout.rewards.shape == (6, 2)
 
 
 def test_what_making_it_raises_arrives_too(make_collector):

@@ -407,6 +407,21 @@ def test_distributions_of_ones_own_are_drawn_row_by_row(to_distribution, executi
     np.testing.assert_array_equal(rollout.policy_version, 0)
 
 
+def test_one_environment_acts_as_it_does_among_others():
+    """Of float64 observations, too, which LiteRT cannot concatenate."""
+    rollouts = []
+    for num_envs in (1, 2):
+        env = make_vector_env("InvertedPendulum-v5", num_envs)
+        sampler = Sampler(env, policy_for(env), num_steps=20, seed=4)
+        assert sampler.inference is Inference.LITERT
+        rollouts.append(sampler.collect()[0])
+        sampler.close()
+    alone, among = rollouts
+    assert alone.observations.dtype == np.float64
+    np.testing.assert_array_equal(alone.actions[:, 0], among.actions[:, 0])
+    np.testing.assert_array_equal(alone.observations[:, 0], among.observations[:, 0])
+
+
 def test_float64_policies():
     env = space_env(gym.spaces.Box(-1, 1, (3,), np.float64), gym.spaces.Box(-1, 1, (2,)))
     policy = policy_for(env, dtype="float64")

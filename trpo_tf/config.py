@@ -269,6 +269,14 @@ class TRPOConfig:
             )
 
     def _check_workers(self) -> None:
+        if self.sampler == "sync":
+            return
+        if self.max_lag is not None and self.max_lag < self.rollouts_ahead:
+            raise ValueError(
+                f"max_lag must be >= rollouts_ahead {self.rollouts_ahead} or none, got "
+                f"{self.max_lag}. Rollouts that are made ahead are that many updates old, so all "
+                "of them would be dropped."
+            )
         if self.sampler != "ray":
             return
         if self.num_envs % self.num_workers:

@@ -107,8 +107,8 @@ class ProgressLog:
             evaluation: episodes of an evaluation after the update, if there was one.
             collect_seconds: time that the rollout took.
             update_seconds: time that the update took.
-            lost_rollouts: that died unfinished with what collected them, since the sampler began.
-            dropped_rollouts: that were too old, since the sampler began.
+            lost_rollouts: that died unfinished with what collected them, in the whole run.
+            dropped_rollouts: that were too old, in the whole run.
 
         Returns:
             The row by column; None stands for an empty cell.

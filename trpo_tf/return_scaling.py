@@ -17,6 +17,11 @@ class ReturnScaling:
     environment pays (Engstrom et al. 2020; every strong baseline). Nothing is clipped, so no reward
     is ever distorted.
 
+    A column is taken for one environment that goes on from rollout to rollout. Where another takes
+    its place in between (a worker that was replaced, a part that stands in for a missing one), its
+    first episode begins with the return of the one before, an error that fades with γ^t and touches
+    the unit alone.
+
     Variables: `count` [], `mean` [], `variance` [], float32 or `dtype`; `discounted_return` [B].
 
     Args:

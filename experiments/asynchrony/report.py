@@ -13,8 +13,7 @@ import numpy as np
 mpl.use("Agg")
 from matplotlib import pyplot as plt
 
-from experiments.campaign.analysis import load, relative, spread
-from experiments.campaign.grid import read
+from experiments.campaign.analysis import load, load_curves, relative, spread
 
 _HERE = Path(__file__).parent
 _RESULTS, _CURVES = _HERE / "results.csv", _HERE / "curves.csv"
@@ -34,21 +33,15 @@ def main() -> None:
 
 def draw() -> None:
     """Training returns: a thin line a seed, a thick one for the mean."""
-    rows = read(_CURVES)
-    envs = sorted({row["env"] for row in rows})
+    by_sampler = {
+        sampler: load_curves(_CURVES, "end", "episode_return", sampler=sampler)
+        for sampler in _COLOURS
+    }
+    envs = list(by_sampler["sync"])
     figure, panels = plt.subplots(1, len(envs), figsize=(4.6 * len(envs), 3.6), dpi=110)
     for env, panel in zip(envs, np.atleast_1d(panels), strict=True):
         for sampler, colour in _COLOURS.items():
-            ours = [row for row in rows if (row["env"], row["sampler"]) == (env, sampler)]
-            by_seed = {
-                seed: [
-                    (float(row["end"]), float(row["episode_return"] or "nan"))
-                    for row in ours
-                    if row["seed"] == seed
-                ]
-                for seed in sorted({row["seed"] for row in ours})
-            }
-            curves = np.array(list(by_seed.values()))
+            curves = by_sampler[sampler][env]
             for curve in curves:
                 panel.plot(*curve.T, color=colour, alpha=0.25, linewidth=0.8)
             panel.plot(*np.nanmean(curves, 0).T, color=colour, linewidth=2, label=sampler)

@@ -113,8 +113,8 @@ def _estimate(samples: Sequence[np.ndarray], statistic: Callable[..., Any]) -> E
 
 
 def spread(values: Sequence[float] | np.ndarray) -> str:
-    """Mean ± standard deviation, and of how many."""
-    mean, deviation = np.mean(values), np.std(values)
+    """Mean ± standard deviation (of a sample), and of how many."""
+    mean, deviation = np.mean(values), np.std(values, ddof=1) if len(values) > 1 else np.nan
     return f"{mean:{digits(mean)}} ± {deviation:{digits(mean)}} ({len(values)})"
 
 

@@ -104,6 +104,7 @@ def trace_action_function(
         if num_rows == 1:
             # The product of a matrix with a single row is another kernel, with other last bits; any
             # two rows or more have bits of their own, however many stand beside them.
+            leaves = [_in_model_dtype(leaf, policy) for leaf in leaves]
             *leaves, rows = (tf.concat([part, part], 0) for part in (*leaves, rows))
         observations = tf.nest.pack_sequence_as(observation_specs, leaves)
         parameters, state = weights[:num_parameters], weights[num_parameters:]
@@ -118,6 +119,13 @@ def trace_action_function(
         [tf.TensorSpec(spec.shape, spec.dtype) for spec in tf.nest.flatten(observation_specs)],
         noise.row_spec,
     )
+
+
+def _in_model_dtype(leaf: Any, policy: keras.Model) -> Any:
+    """Floats as Keras casts them first of all; LiteRT cannot concatenate float64."""
+    if leaf.dtype.is_floating and policy.autocast:
+        return tf.cast(leaf, policy.compute_dtype)
+    return leaf
 
 
 def make_actor(function: Any, example: Sequence[Any], inference: Inference) -> Actor:

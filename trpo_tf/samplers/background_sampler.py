@@ -60,6 +60,7 @@ class BackgroundSampler:
         self.policy = policy
         self.env_steps = int(state["env_steps"])
         self.dropped_rollouts = 0
+        self._lost_before = 0
         self._next_step = int(state["next_step"])
         self._collectors = tuple(collectors)
         self._rollouts_ahead = rollouts_ahead
@@ -73,7 +74,7 @@ class BackgroundSampler:
     @property
     def lost_rollouts(self) -> int:
         """Parts that died unfinished with whatever collected them."""
-        return 0 if self._background is None else self._background.lost
+        return self._lost_before + (0 if self._background is None else self._background.lost)
 
     def collect(self) -> tuple[Rollout, EpisodeStats]:
         """Hands over the policy as it is and waits for the next rollout.
@@ -96,6 +97,8 @@ class BackgroundSampler:
             # A thread that is inside TensorFlow when the interpreter ends would crash it.
             atexit.register(self.close)
         for collector in self._recruit(self._background.num_collectors):
+            # From here on, as everybody: after a resume it must not begin the run again.
+            collector.restore(self.state())
             self._background.add(collector)
         snapshot = acting.take_snapshot(self.policy)
         oldest = 0 if self._max_lag is None else snapshot.version - self._max_lag
@@ -108,7 +111,12 @@ class BackgroundSampler:
 
     def state(self) -> dict[str, int]:
         """The counters after the last rollout taken; what was collected ahead is not in them."""
-        return {"next_step": self._next_step, "env_steps": self.env_steps}
+        return {
+            "next_step": self._next_step,
+            "env_steps": self.env_steps,
+            "lost_rollouts": self.lost_rollouts,
+            "dropped_rollouts": self.dropped_rollouts,
+        }
 
     def restore(self, state: Mapping[str, int]) -> None:
         """Takes up the counters of `state()`, or of another sampler's; before the first `collect`.
@@ -122,6 +130,9 @@ class BackgroundSampler:
         for collector in self._collectors:
             collector.restore(state)
         self._next_step, self.env_steps = int(state["next_step"]), int(state["env_steps"])
+        # The synchronous sampler counts neither.
+        self._lost_before = int(state.get("lost_rollouts", 0))
+        self.dropped_rollouts = int(state.get("dropped_rollouts", 0))
 
     def close(self) -> None:
         """Ends everything that collects and frees the environments."""

@@ -66,7 +66,8 @@ def connect(address: str | None) -> Callable[[], None]:
         try:
             ray.init(address, **quiet)
         except (ConnectionError, OSError, RuntimeError, ValueError) as error:
-            raise ConnectionError(_unreachable(address, error)) from error
+            told = _other_versions(address, error) or _unreachable(address, error)
+            raise ConnectionError(told) from error
     return ray.shutdown
 
 
@@ -99,6 +100,17 @@ def _check_address(address: str) -> None:
         socket.create_connection((host.strip("[]"), int(port)), _CONNECT_SECONDS).close()
     except (OSError, OverflowError) as error:
         raise ConnectionError(_unreachable(address, error)) from error
+
+
+def _other_versions(address: str, error: Exception) -> str | None:
+    """What Ray says in several lines when this process has another Ray or Python; else None."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if not lines or not lines[0].startswith("Version mismatch"):
+        return None
+    return (
+        f"The Ray cluster at {address} does not fit this process. {' '.join(lines)} Install the "
+        "same Ray and Python, to the last digit, on both sides."
+    )
 
 
 def _unreachable(address: str, error: Exception) -> str:

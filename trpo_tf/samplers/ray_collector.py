@@ -6,6 +6,7 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
+from trpo_tf.samplers import vector_env
 from trpo_tf.samplers.acting import Snapshot
 from trpo_tf.samplers.collectors import CollectorLost, Part
 from trpo_tf.samplers.ray_cluster import import_ray
@@ -57,15 +58,15 @@ class RayCollector:
     @property
     def steps_made(self) -> int:
         """What the worker last said; asking again goes on meanwhile."""
-        ray, actor = import_ray(), self._actor
+        ray, actor, asked = import_ray(), self._actor, self._asked
         if actor is None:
             return self._steps_made
         try:
-            if self._asked is None:
+            if asked is None:
                 self._asked = actor.steps_made.remote()
-            elif ray.wait([self._asked], timeout=0)[0]:
-                reference, self._asked = self._asked, None
-                self._steps_made = ray.get(reference)
+            elif ray.wait([asked], timeout=0)[0]:
+                self._asked = None
+                self._steps_made = ray.get(asked)
         except ray.exceptions.RayError:
             self._asked = None
         return self._steps_made
@@ -116,12 +117,16 @@ class RayCollector:
         ray = import_ray()
         try:
             return ray.get(reference)
-        except ray.exceptions.RayTaskError:
+        except ray.exceptions.RayTaskError as error:
             # What the worker raised, as an instance of its own class, with its own traceback.
-            raise
+            if not isinstance(error, vector_env.WorkersLost):
+                raise
+            reason = str(error.cause)
+            lost = error
         except ray.exceptions.RayError as error:
-            self.kill()
-            self._actor = None
             # The rest is a page of what may have been the cause.
-            reason = str(error).strip().splitlines()[0].rstrip(".")
-            raise CollectorLost(f"{self.name} is gone: {reason}.") from error
+            reason = str(error).strip().splitlines()[0]
+            lost = error
+        self.kill()
+        self._actor = None
+        raise CollectorLost(f"{self.name} is gone: {reason.rstrip('.')}.") from lost

@@ -79,7 +79,7 @@ class RaySampler(BackgroundSampler):
                 recruit=lambda count: collectors(count, growth.wanted(count)),
                 release=disconnect,
             )
-        except ValueError:
+        except BaseException:
             disconnect()
             raise
 
