@@ -36,6 +36,8 @@ LADDER: tuple[tuple[str, tuple[tuple[str, ...], ...]], ...] = (
                 "named_variables",
                 "npz_file",
                 "sample_rows",
+                "saved_graph",
+                "session_check",
                 "setting",
                 "startup",
                 "types",
@@ -141,6 +143,7 @@ LADDER: tuple[tuple[str, tuple[tuple[str, ...], ...]], ...] = (
                 "run_record",
                 "signatures",
                 "training_report",
+                "verification",
                 "warmup",
             ),
             (
