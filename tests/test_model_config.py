@@ -27,7 +27,7 @@ def test_a_roll_out_and_a_roll_back(tmp_path: Path) -> None:
     config = model_server_config_pb2.ModelServerConfig()
     assert model_config.add_newest(config, base) == 3
     assert served(config, "Walker2d") == ([3], {"stable": 3, "canary": 3})
-    with pytest.raises(ValueError, match="nothing to promote: canary and stable .* version 3"):
+    with pytest.raises(ValueError, match=r"nothing to promote: canary and stable .* version 3"):
         model_config.promote(config, "Walker2d")
     versions_of(base, 4)
     assert model_config.add_newest(config, base) == 4
