@@ -24,6 +24,8 @@ _RETRIED = ["UNAVAILABLE", "RESOURCE_EXHAUSTED"]
 _LONGEST_WAIT = "10s"
 # gRPC makes no more tries than this, whatever it is told.
 _MOST_TRIES = 5
+# Requests that are to be repeated within a millisecond may hang until their deadline (grpc #41036).
+_SHORTEST_BACKOFF = 0.05
 
 
 class GrpcClient:
@@ -37,7 +39,7 @@ class GrpcClient:
         label: of a version, or None.
         timeout: seconds that a request may take, its further tries included.
         retries: further tries after UNAVAILABLE and RESOURCE_EXHAUSTED, at most 4.
-        backoff: seconds before the second try; doubled each time.
+        backoff: seconds before the second try, at least 0.05; doubled each time.
     """
 
     def __init__(
@@ -111,7 +113,7 @@ def _service_config(retries: int, backoff: float) -> dict[str, Any]:
         return {}
     policy = {
         "maxAttempts": min(retries + 1, _MOST_TRIES),
-        "initialBackoff": f"{backoff:.3f}s",
+        "initialBackoff": f"{max(backoff, _SHORTEST_BACKOFF):.3f}s",
         "maxBackoff": _LONGEST_WAIT,
         "backoffMultiplier": 2,
         "retryableStatusCodes": _RETRIED,
