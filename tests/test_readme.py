@@ -12,7 +12,7 @@ _SNIPPETS = re.findall(r"^```python\n(.*?)^```", _README.read_text(), re.MULTILI
 
 
 def test_the_readme_has_its_snippets():
-    assert len(_SNIPPETS) == 3
+    assert len(_SNIPPETS) == 4
 
 
 @pytest.mark.parametrize("snippet", _SNIPPETS, ids=lambda text: text.split("\n", 1)[0])

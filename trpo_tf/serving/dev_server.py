@@ -8,6 +8,7 @@ For machines without TensorFlow Serving's own server, which is what to use in pr
 
 from __future__ import annotations
 
+import logging
 import signal
 import sys
 import threading
@@ -66,6 +67,8 @@ def main(values: Any) -> None:
     """Runs the command line with flags that have been read."""
     # It says once for each process that sessions are old; servers load models so.
     tf.get_logger().setLevel("ERROR")
+    # Waiting requests are what batching is for.
+    logging.getLogger("waitress.queue").setLevel(logging.ERROR)
     batching = None
     if values.enable_batching:
         batching = Batching(values.max_batch_size, values.batch_timeout_micros)
