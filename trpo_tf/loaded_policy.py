@@ -143,6 +143,7 @@ def load_policy(path: str | os.PathLike[str]) -> LoadedPolicy:
             what was found.
 
     >>> import tempfile
+    >>> import numpy as np
     >>> from trpo_tf.policies import make_policy
     >>> from trpo_tf.saved_model import export_policy
     >>> policy = make_policy(gym.spaces.Box(-1, 1, (3,)), gym.spaces.Box(-1, 1, (2,)))

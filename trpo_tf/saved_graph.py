@@ -52,12 +52,12 @@ def signature_graph(graph_def: Any, signature: Any) -> Any:
     Returns:
         A `GraphDef` of its own.
 
-    >>> f = tf.function(lambda x: {"y": x + 1}).get_concrete_function(tf.TensorSpec([None]))
-    >>> definition = tf.compat.v1.saved_model.build_signature_def(
-    ...     outputs={"y": tf.compat.v1.saved_model.build_tensor_info(f.outputs[0])}
-    ... )
-    >>> [node.op for node in signature_graph(f.graph.as_graph_def(), definition).node][:2]
-    ['Placeholder', 'Const']
+    >>> f = tf.function(lambda x: x + 1).get_concrete_function(tf.TensorSpec([None], name="x"))
+    >>> from tensorflow.core.protobuf import meta_graph_pb2
+    >>> signature = meta_graph_pb2.SignatureDef()
+    >>> signature.outputs["x"].name = "x:0"
+    >>> [node.op for node in signature_graph(f.graph.as_graph_def(), signature).node]
+    ['Placeholder']
     """
     outputs = [info.name.partition(":")[0] for info in signature.outputs.values()]
     found = tf.compat.v1.GraphDef(versions=graph_def.versions)

@@ -92,7 +92,7 @@ def example_observations(space: gym.Space, num_rows: int, seed: int = 0) -> Any:
 
     >>> space = gym.spaces.Dict(a=gym.spaces.Box(1, 2, (2,)), b=gym.spaces.Discrete(3, start=5))
     >>> example_observations(space, 2)["b"].tolist()
-    [6, 5]
+    [6, 6]
     """
     generator = np.random.default_rng(seed)
     return map_arrays(lambda path, part, value: _examples(part, num_rows, generator), space)
