@@ -173,6 +173,7 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], A
             directory / kind,
             observation_space=observation_space,
             action_space=action_space,
+            verify=False,
         )
         rows = tf.nest.map_structure(lambda part: part.numpy(), observations_of(kind))
         inputs = named_inputs(observation_space, rows)

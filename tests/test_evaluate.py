@@ -15,6 +15,8 @@ from trpo_tf.environments import make_env, make_vector_env
 from trpo_tf.loaded_policy import load_policy
 from trpo_tf.policies import make_policy
 from trpo_tf.saved_model import export_policy
+from trpo_tf.serving.dev_server import newest_versions
+from trpo_tf.serving.local_server import LocalServer
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -27,7 +29,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     policy = make_policy(env.observation_space, env.action_space, seed=1)
     for variable in policy.trainable_variables[-2:]:
         variable.assign(variable * 50)
-    export_policy(policy, base, metadata={"env": "CartPole-v1"})
+    export_policy(policy, base, metadata={"env": "CartPole-v1"}, verify=False)
     return base
 
 
@@ -89,6 +91,34 @@ def test_a_film_of_the_first_episode(
     assert film.stat().st_size > 0
 
 
+@pytest.mark.parametrize("protocol", ["http", "grpc"])
+def test_a_server_plays_the_same_episodes(model: Path, run: Run, protocol: str) -> None:
+    pytest.importorskip("waitress")
+    config = newest_versions([str(model)])
+    server = LocalServer(lambda: config)
+    try:
+        port = server.rest_port if protocol == "http" else server.grpc_port
+        url = f"{protocol}://127.0.0.1:{port}"
+        for more in ([], ["--stochastic"]):
+            arguments = ["--env=CartPole", "--episodes=3", "--seed=3", *more]
+            status, out, err = run(f"--server={url}", *arguments)
+            assert (status, err) == (0, "")
+            assert f"CartPole on {url} in CartPole-v1" in out
+            assert printed_returns(out) == printed_returns(
+                run(f"--saved_model={model}", *arguments)[1]
+            )
+        status, _, err = run(f"--server={url}", "--env=CartPole", "--version_or_label=7")
+        assert status == 1
+        assert "the server said: NOT_FOUND: Servable not found" in err
+        assert err.count("\n") == 1
+        assert (
+            "observations must have shape (None, 4)"
+            in run(f"--server={url}", "--env=Acrobot", "--model=CartPole")[2]
+        )
+    finally:
+        server.close()
+
+
 BAD: dict[str, tuple[list[str], str]] = {
     "no model given": ([], "--saved_model is required"),
     "no model there": (["--saved_model=/nowhere"], "no SavedModel at /nowhere: there is nothing"),
@@ -109,6 +139,12 @@ BAD: dict[str, tuple[list[str], str]] = {
         ["--saved_model={model}", '--env_kwargs={"gravity": 1}'],
         "CartPole-v1 cannot be made with the arguments {'gravity': 1}",
     ),
+    "model and server": (
+        ["--saved_model={model}", "--server=http://a", "--env=CartPole"],
+        "give --saved_model or --server, not both",
+    ),
+    "server without environment": (["--server=http://localhost"], "--env is required"),
+    "no server's address": (["--server=a", "--env=CartPole"], "url must begin with http://"),
     "film": (["--saved_model={model}", "--video=a.txt"], "video must end in one of .mp4"),
     "unknown flag": (["--saved_modell={model}"], "Did you mean --saved_model?"),
 }
@@ -129,7 +165,7 @@ def export(
     base: Path, observation_space: gym.Space, action_space: gym.Space, **training: Any
 ) -> str:
     policy = make_policy(observation_space, action_space)
-    export_policy(policy, base, metadata=training)
+    export_policy(policy, base, metadata=training, verify=False)
     return f"--saved_model={base}"
 
 

@@ -78,11 +78,25 @@ def test_the_last_checkpoint_is_exported_with_its_story(
     assert load_policy(base).path.name == "2"
 
 
+def test_verify_alone_exports_nothing(logdir: Path, tmp_path: Path, run: Run) -> None:
+    base = tmp_path / "Pendulum"
+    for _ in range(3):
+        assert run(f"--logdir={logdir}", f"--export_dir={base}", "--keep_versions=2")[0] == 0
+    assert sorted(path.name for path in base.iterdir()) == ["2", "3"]
+    assert run("--verify", f"--saved_model={base}") == (0, f"Verified {base / '3'}\n", "")
+    warmup_file = base / "3" / "assets.extra" / "tf_serving_warmup_requests"
+    warmup_file.write_bytes((base / "2" / warmup_file.relative_to(base / "3")).read_bytes()[:-9])
+    status, out, err = run("--verify", f"--saved_model={base}")
+    assert (status, out) == (1, "")
+    assert err.startswith("error: check 'load' on the model: ")
+    assert sorted(path.name for path in base.iterdir()) == ["2", "3"]
+
+
 def test_without_export_dir_the_environment_names_it(
     logdir: Path, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert run(f"--logdir={logdir}")[0] == 0
+    assert run(f"--logdir={logdir}", "--noverify")[0] == 0
     assert (tmp_path / "saved_models" / "Pendulum" / "1" / "saved_model.pb").is_file()
 
 
@@ -93,6 +107,10 @@ def test_bad_input_gets_one_line(logdir: Path, tmp_path: Path, run: Run) -> None
         ("--logdir=/nowhere",): "/nowhere holds no run",
         (f"--logdir={logdir}", f"--export_dir={tmp_path / 'file'}"): "file",
         ("--logdirr=a",): "Did you mean --logdir?",
+        ("--saved_model=/nowhere",): "no SavedModel at /nowhere",
+        ("--saved_model=a", "--logdir=b"): "--saved_model only verifies; leave out --logdir",
+        ("--saved_model=a", "--noverify"): "leave out --noverify",
+        (f"--logdir={logdir}", "--keep_versions=0"): "keep_versions must be >= 1, got 0",
     }
     for arguments, message in cases.items():
         status, out, err = run(*arguments)

@@ -27,6 +27,10 @@ REQUESTS = {
     "a Box2D environment": ("box2d", "environments.make_vector_env('LunarLander', 2)"),
     "a learning curve": ("plot", "learning_curve.plot_learning_curve('a.csv', 'a.png')"),
     "a video": ("video", "video.check_video_path('out.mp4')"),
+    "the development server": (
+        "serving",
+        "__import__('trpo_tf').serving.local_server.LocalServer(lambda: None)",
+    ),
 }
 
 ASKING = """
@@ -97,6 +101,7 @@ def test_no_base_dependency_is_an_extra():
     base = {requirement.split(">")[0].split("[")[0] for requirement in project()["dependencies"]}
     assert base == {
         "absl-py",
+        "grpcio",
         "gymnasium",
         "keras",
         "numpy",
@@ -104,6 +109,7 @@ def test_no_base_dependency_is_an_extra():
         "tensorflow",
         "tensorflow-probability",
         "tensorflow-serving-api",
+        "urllib3",
     }
 
 

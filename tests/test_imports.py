@@ -37,6 +37,8 @@ LADDER: tuple[tuple[str, tuple[tuple[str, ...], ...]], ...] = (
                 "named_variables",
                 "npz_file",
                 "sample_rows",
+                "saved_graph",
+                "session_check",
                 "setting",
                 "startup",
                 "types",
@@ -59,8 +61,11 @@ LADDER: tuple[tuple[str, tuple[tuple[str, ...], ...]], ...] = (
             ),
             (
                 "observation_check",
+                "serving.status_codes",
+                "serving.wire",
                 "spaces",
             ),
+            ("serving.tensor_json",),
         ),
     ),
     (
@@ -142,18 +147,29 @@ LADDER: tuple[tuple[str, tuple[tuple[str, ...], ...]], ...] = (
                 "run_record",
                 "signatures",
                 "training_report",
+                "verification",
                 "warmup",
             ),
             (
                 "learning_curve",
-                "loaded_policy",
                 "metrics",
+                "policy_inputs",
                 "run_directory",
                 "saved_model",
+                "serving.model_config",
+                "serving.served_version",
                 "video",
             ),
-            ("training_session",),
-            ("training_loop",),
+            (
+                "loaded_policy",
+                "serving.grpc_client",
+                "serving.rest_client",
+                "serving.served_models",
+                "training_session",
+            ),
+            ("serving.client", "serving.rest_service", "training_loop"),
+            ("serving", "serving.grpc_service"),
+            ("serving.local_server",),
         ),
     ),
     (
@@ -163,6 +179,8 @@ LADDER: tuple[tuple[str, tuple[tuple[str, ...], ...]], ...] = (
             (
                 "evaluate",
                 "export",
+                "serving.dev_server",
+                "serving_config",
                 "train",
             ),
         ),
@@ -190,6 +208,7 @@ OPTIONAL = frozenset(
         "mujoco",
         "pygame",
         "ray",
+        "waitress",
     }
 )
 # Belong to no dependency, or to none that should be relied on.

@@ -6,7 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from trpo_tf.model_versions import find_version, next_version
+from trpo_tf.model_versions import (
+    find_version,
+    next_version,
+    remove_old_versions,
+    whole_versions,
+)
 
 
 def make_version(base: Path, name: str) -> Path:
@@ -31,6 +36,16 @@ def test_the_newest_whole_version_is_found(tmp_path: Path) -> None:
     (tmp_path / "11").mkdir()
     assert find_version(tmp_path) == tmp_path / "10"
     assert find_version(str(tmp_path / "9")) == tmp_path / "9"
+
+
+def test_only_the_newest_versions_stay(tmp_path: Path) -> None:
+    for name in ["1", "2", "9", "10"]:
+        make_version(tmp_path, name)
+    (tmp_path / "11").mkdir()
+    assert remove_old_versions(tmp_path, keep=2) == [tmp_path / "1", tmp_path / "2"]
+    assert whole_versions(tmp_path) == [tmp_path / "9", tmp_path / "10"]
+    assert remove_old_versions(tmp_path, keep=2) == []
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["10", "11", "9"]
 
 
 def test_no_model_says_what_was_found(tmp_path: Path) -> None:

@@ -12,58 +12,58 @@ import tensorflow as tf
 from trpo_tf import warmup
 
 SPACES = {
-    "free box": (gym.spaces.Box(-np.inf, np.inf, (3,)), 0),
-    "box above zero": (gym.spaces.Box(1, 2, (2,), np.float64), 1),
-    "box below zero": (gym.spaces.Box(-2, -1, (2,)), -1),
-    "image": (gym.spaces.Box(0, 255, (8, 8, 3), np.uint8), 0),
-    "discrete": (gym.spaces.Discrete(3, start=-5), -5),
-    "binary": (gym.spaces.MultiBinary([2, 2]), 0),
+    "free box": gym.spaces.Box(-np.inf, np.inf, (3,)),
+    "box above zero": gym.spaces.Box(1, 2, (2,), np.float64),
+    "box of meaningless bounds": gym.spaces.Box(-3.4e38, 3.4e38, (2,)),
+    "half a box": gym.spaces.Box(np.float32([0, -np.inf]), np.float32([np.inf, -5])),
+    "image": gym.spaces.Box(0, 255, (8, 8, 3), np.uint8),
+    "discrete": gym.spaces.Discrete(3, start=-5),
+    "many discrete": gym.spaces.MultiDiscrete([[3, 4], [5, 6]], start=[[1, 2], [3, -4]]),
+    "binary": gym.spaces.MultiBinary([2, 2]),
 }
 
 
 @pytest.mark.parametrize("name", SPACES)
-def test_examples_lie_in_their_space(name: str) -> None:
-    space, expected = SPACES[name]
-    example = warmup.example_observation(space)
-    assert space.contains(example if example.shape else space.dtype.type(example))
-    np.testing.assert_array_equal(example, np.full(space.shape or (), expected))
+def test_examples_lie_in_their_space_and_differ(name: str) -> None:
+    space = SPACES[name]
+    examples = warmup.example_observations(space, 20)
+    for example in examples:
+        assert space.contains(example if example.shape else space.dtype.type(example))
+    assert len(np.unique(examples, axis=0)) > 1
+    assert np.abs(examples.astype(np.float64)).max() < 1000
 
 
-def test_examples_of_nested_spaces_lie_in_them() -> None:
+def test_examples_of_nested_spaces_lie_in_them_and_are_the_same_again() -> None:
     space = gym.spaces.Tuple(
         [gym.spaces.MultiDiscrete([3, 4], start=[1, 2]), gym.spaces.Dict(a=gym.spaces.Box(0, 1))]
     )
-    assert space.contains(warmup.example_observation(space))
+    first, again = (warmup.example_observations(space, 5, seed=3) for _ in range(2))
+    assert all(space.contains((first[0][i], {"a": first[1]["a"][i]})) for i in range(5))
+    np.testing.assert_array_equal(first[0], again[0])
+    np.testing.assert_array_equal(first[1]["a"], again[1]["a"])
 
 
-def test_what_is_written_is_read_with_every_signature_and_batch_size(tmp_path: Path) -> None:
-    rows = {"observations": np.array([1.5, 2.5, 3.5]), "seeds": np.array([7, 8], np.int32)}
-    inputs = {"serving_default": {"observations": rows["observations"]}, "sample": rows}
-    requests = warmup.warmup_requests("walker", inputs, batch_sizes=(1, 4))
-    path = warmup.write_warmup(tmp_path, requests)
-    assert path == tmp_path / "assets.extra" / "tf_serving_warmup_requests"
-    read = [log.predict_log.request for log in warmup.read_warmup(tmp_path)]
-    assert [request.model_spec.name for request in read] == ["walker"] * 4
-    assert [request.model_spec.signature_name for request in read] == [
-        "serving_default",
-        "serving_default",
-        "sample",
-        "sample",
+def test_what_is_written_is_read_in_its_order_with_the_answers(tmp_path: Path) -> None:
+    inputs = {"observations": np.array([[1.5, 2.5]]), "seeds": np.array([[7, 8]], np.int32)}
+    outputs = {"actions": np.array([3], np.int64)}
+    calls = [
+        warmup.Call("sample", inputs, outputs),
+        warmup.Call("serving_default", {"observations": np.zeros([4, 2])}, {}),
     ]
-    for request, size in zip(read, [1, 4, 1, 4], strict=True):
-        for name, proto in request.inputs.items():
-            values = tf.make_ndarray(proto)
-            assert values.dtype == rows[name].dtype
-            np.testing.assert_array_equal(values, np.tile(rows[name], (size, 1)))
-
-
-def test_equal_numbers_are_written_once() -> None:
-    image = {"serving_default": {"observations": np.full((84, 84, 4), 3, np.uint8)}}
-    for request in warmup.warmup_requests("atari", image):
-        assert request.ByteSize() < 200
-        values = tf.make_ndarray(request.predict_log.request.inputs["observations"])
-        assert values.dtype == np.uint8
-        assert (values == 3).all()
+    path = warmup.write_warmup(tmp_path, warmup.warmup_requests("walker", calls))
+    assert path == tmp_path / "assets.extra" / "tf_serving_warmup_requests"
+    read = [log.predict_log for log in warmup.read_warmup(tmp_path)]
+    assert [log.request.model_spec.name for log in read] == ["walker"] * 2
+    assert [log.request.model_spec.signature_name for log in read] == ["sample", "serving_default"]
+    for got, call in zip(read, calls, strict=True):
+        for tensors, wanted in (
+            (got.request.inputs, call.inputs),
+            (got.response.outputs, call.outputs),
+        ):
+            assert set(tensors) == set(wanted)
+            for name, value in wanted.items():
+                assert tf.make_ndarray(tensors[name]).dtype == value.dtype
+                np.testing.assert_array_equal(tf.make_ndarray(tensors[name]), value)
 
 
 def test_a_version_without_warmup_is_an_error(tmp_path: Path) -> None:

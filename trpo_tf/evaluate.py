@@ -1,6 +1,7 @@
 """Evaluates a SavedModel: plays episodes and prints every return.
 
 python -m trpo_tf.evaluate --saved_model=saved_models/Walker2d --env=Walker2d --episodes=20
+python -m trpo_tf.evaluate --server=http://localhost:8501 --env=Walker2d --episodes=20
 """
 
 from __future__ import annotations
@@ -21,6 +22,9 @@ from trpo_tf.environment_ids import resolve_env_id
 from trpo_tf.environments import make_env
 from trpo_tf.evaluation import evaluate
 from trpo_tf.loaded_policy import LoadedPolicy, load_policy
+from trpo_tf.model_versions import default_base
+from trpo_tf.serving.client import Client
+from trpo_tf.serving.status_codes import ServingError
 from trpo_tf.types import EpisodeStats
 
 _NUM_ENVS = 8
@@ -31,6 +35,24 @@ flags.DEFINE_string(
     None,
     "The model's base directory, of which the newest version is taken, or that of one version. A "
     "SavedModel is a program: evaluate only those whose source you trust.",
+    flag_values=FLAGS,
+)
+flags.DEFINE_string(
+    "server",
+    None,
+    "A running server instead: http://, https://, grpc:// or grpcs://, host and port.",
+    flag_values=FLAGS,
+)
+flags.DEFINE_string(
+    "model",
+    None,
+    "The model's name on the server. Default: the environment's, as exports are named.",
+    flag_values=FLAGS,
+)
+flags.DEFINE_string(
+    "version_or_label",
+    None,
+    "Which version on the server: a number or a label. Default: the newest.",
     flag_values=FLAGS,
 )
 flags.DEFINE_string(
@@ -54,9 +76,15 @@ flags.DEFINE_string(
 
 def main(values: Any) -> None:
     """Runs the command line with flags that have been read."""
-    policy = load_policy(command_line.required(values, "saved_model", "saved_models/Walker2d"))
-    env_id = resolve_env_id(values.env or _trained_in(policy))
     env_kwargs = _parse_env_kwargs(values.env_kwargs)
+    policy: LoadedPolicy | Client
+    if values.server is None:
+        policy = load_policy(command_line.required(values, "saved_model", "saved_models/Walker2d"))
+        env_id = resolve_env_id(values.env or _trained_in(policy))
+        source = str(policy.path)
+    else:
+        env_id = resolve_env_id(command_line.required(values, "env", "Walker2d"))
+        policy, source = _on_server(values, env_id, env_kwargs)
     mujoco_backend = None
     if values.video is not None:
         video.check_video_path(values.video)
@@ -66,7 +94,8 @@ def main(values: Any) -> None:
 
     def make() -> gym.Env:
         env = make_env(env_id, env_kwargs)
-        check_spaces(policy, env, env_id)
+        if isinstance(policy, LoadedPolicy):
+            check_spaces(policy, env, env_id)
         if values.video is None or recorded:
             return env
         # The first environment plays the first episode.
@@ -74,9 +103,12 @@ def main(values: Any) -> None:
         return recorded[0]
 
     act = _stochastic_actor(policy, values.seed) if values.stochastic else policy.act
-    stats = evaluate(act, make, values.episodes, values.seed, _NUM_ENVS)
+    try:
+        stats = evaluate(act, make, values.episodes, values.seed, _NUM_ENVS)
+    except ServingError as error:
+        raise ValueError(f"the server said: {error}") from error
     actions = "drawn" if values.stochastic else "deterministic"
-    print(f"{policy.path} in {env_id}: {actions} actions, seed {values.seed}")
+    print(f"{source} in {env_id}: {actions} actions, seed {values.seed}")
     print(report(stats), flush=True)
     for episode in recorded:
         same = video.film(env_id, env_kwargs, episode, values.video, mujoco_backend)
@@ -129,7 +161,24 @@ def check_spaces(policy: LoadedPolicy, env: gym.Env, env_id: str) -> None:
             )
 
 
-def _stochastic_actor(policy: LoadedPolicy, seed: int) -> Callable[[Any], Any]:
+def _on_server(values: Any, env_id: str, env_kwargs: dict[str, Any]) -> tuple[Client, str]:
+    """The policy on a server, and what it is called in the report."""
+    if values.saved_model is not None:
+        raise ValueError("give --saved_model or --server, not both.")
+    version = values.version_or_label
+    which = int(version) if version is not None and version.isdecimal() else version
+    model = values.model or default_base(env_id).name
+    env = make_env(env_id, env_kwargs)
+    try:
+        space = env.observation_space
+    finally:
+        env.close()
+    where = model if version is None else f"{model} ({version})"
+    client = Client(values.server, model, which, observation_space=space)
+    return client, f"{where} on {values.server}"
+
+
+def _stochastic_actor(policy: LoadedPolicy | Client, seed: int) -> Callable[[Any], Any]:
     steps = itertools.count()
 
     def act(observations: Any) -> Any:

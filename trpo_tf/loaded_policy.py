@@ -9,15 +9,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import gymnasium as gym
-import numpy as np
 import tensorflow as tf
 
 from trpo_tf.model_card import METADATA_FILE
 from trpo_tf.model_versions import find_version
-from trpo_tf.observation_check import check_observations
-from trpo_tf.signatures import DETERMINISTIC, DISTRIBUTION, SAMPLE, VALUE, named_inputs
+from trpo_tf.policy_inputs import checked_seeds, policy_inputs
+from trpo_tf.signatures import DETERMINISTIC, DISTRIBUTION, SAMPLE, VALUE
 from trpo_tf.space_json import space_from_json
-from trpo_tf.space_structure import map_arrays
 
 # What TensorFlow raises for a model that is cut short or lacks a part.
 _LOADING_ERRORS = (OSError, RuntimeError, ValueError, LookupError, tf.errors.OpError)
@@ -106,10 +104,10 @@ class LoadedPolicy:
     def _answer(self, signature: str, observations: Any, seeds: Any = None) -> dict[str, Any]:
         function = self._signature(signature)
         specs = function.structured_input_signature[1]
-        inputs, single = self._inputs(observations, specs)
+        inputs, single = policy_inputs(self.observation_space, specs, observations)
         if signature == SAMPLE:
             num_rows = len(next(iter(inputs.values())))
-            inputs["seeds"] = _checked_seeds(seeds, num_rows, single)
+            inputs["seeds"] = checked_seeds(seeds, num_rows, single)
         try:
             outputs = function(**{name: tf.constant(value) for name, value in inputs.items()})
         except tf.errors.InvalidArgumentError as error:
@@ -125,19 +123,6 @@ class LoadedPolicy:
                 f"the model at {self.path} has no signature {name!r}, only {found}.{advice}"
             )
         return self._model.signatures[name]
-
-    def _inputs(self, observations: Any, specs: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:
-        if self.observation_space is None:
-            return _unchecked_inputs(observations, specs)
-        single = _is_single(self.observation_space, observations)
-        if single:
-            observations = map_arrays(
-                lambda path, part, value: np.asarray(value)[np.newaxis],
-                self.observation_space,
-                observations,
-            )
-        checked = check_observations(self.observation_space, observations)
-        return named_inputs(self.observation_space, checked), single
 
 
 def load_policy(path: str | os.PathLike[str]) -> LoadedPolicy:
@@ -158,6 +143,7 @@ def load_policy(path: str | os.PathLike[str]) -> LoadedPolicy:
             what was found.
 
     >>> import tempfile
+    >>> import numpy as np
     >>> from trpo_tf.policies import make_policy
     >>> from trpo_tf.saved_model import export_policy
     >>> policy = make_policy(gym.spaces.Box(-1, 1, (3,)), gym.spaces.Box(-1, 1, (2,)))
@@ -209,55 +195,6 @@ def _env_id(metadata: Mapping[str, Any]) -> str | None:
     training = metadata.get("training")
     env_id = training.get("env") if isinstance(training, dict) else None
     return env_id if isinstance(env_id, str) else None
-
-
-def _is_single(space: gym.Space, observations: Any) -> bool:
-    """Whether every array has exactly the shape of one observation."""
-    matches: list[bool] = []
-
-    def compare(path: Any, part: Any, value: Any) -> None:
-        try:
-            matches.append(np.shape(value) == (part.shape or ()))
-        except ValueError:  # Rows of different lengths: left to the check of batches to refuse.
-            matches.append(False)
-
-    map_arrays(compare, space, observations)
-    return all(matches)
-
-
-def _unchecked_inputs(observations: Any, specs: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:
-    names = [name for name in specs if name != "seeds"]
-    if not isinstance(observations, Mapping):
-        observations = {names[0]: observations}
-    if set(observations) != set(names):
-        raise ValueError(f"the model takes {sorted(names)}, got {sorted(observations)}.")
-    arrays = {
-        name: np.asarray(observations[name], specs[name].dtype.as_numpy_dtype) for name in names
-    }
-    ranks = [array.ndim - (specs[name].shape.rank or 0) for name, array in arrays.items()]
-    single = all(rank == -1 for rank in ranks)
-    for name, array in arrays.items():
-        batch = array[np.newaxis] if single else array
-        if not specs[name].shape.is_compatible_with(batch.shape):
-            raise ValueError(
-                f"{name} must have shape {specs[name].shape}, got {list(array.shape)}."
-            )
-        arrays[name] = batch
-    return arrays, single
-
-
-def _checked_seeds(seeds: Any, num_rows: int, single: bool) -> np.ndarray:
-    array = np.asarray(seeds)
-    expected = (2,) if single else (num_rows, 2)
-    if array.shape != expected or array.dtype.kind not in "iu":
-        raise ValueError(
-            f"seeds must be whole numbers of shape {list(expected)}, got {array.dtype} of shape "
-            f"{list(array.shape)}."
-        )
-    converted = array.astype(np.int32)
-    if not np.array_equal(array, converted):
-        raise ValueError(f"seeds must fit into int32, got {array.min()} to {array.max()}.")
-    return converted[np.newaxis] if single else converted
 
 
 def _reason(error: Exception) -> str:

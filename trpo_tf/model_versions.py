@@ -6,6 +6,8 @@ import os
 import re
 from pathlib import Path
 
+from trpo_tf.atomic_files import remove_directory
+
 _MODEL_FILE = "saved_model.pb"
 _SHOWN_ENTRIES = 5
 
@@ -42,14 +44,37 @@ def find_version(path: str | os.PathLike[str]) -> Path:
     if not base.is_dir():
         what = "a file" if base.exists() else "nothing"
         raise ValueError(f"no SavedModel at {base}: there is {what}. {_expected(base)}")
-    versions = [
-        entry
-        for entry in base.iterdir()
-        if _is_number(entry.name) and (entry / _MODEL_FILE).is_file()
-    ]
+    versions = whole_versions(base)
     if not versions:
         raise ValueError(f"no SavedModel at {base}: found {_listing(base)}. {_expected(base)}")
-    return max(versions, key=lambda entry: int(entry.name))
+    return versions[-1]
+
+
+def whole_versions(base: Path) -> list[Path]:
+    """The directories of the SavedModels in a base directory, in the order of their numbers.
+
+    >>> whole_versions(Path("/nowhere"))
+    []
+    """
+    entries = list(base.iterdir()) if base.is_dir() else []
+    return sorted(
+        (e for e in entries if _is_number(e.name) and (e / _MODEL_FILE).is_file()),
+        key=lambda entry: int(entry.name),
+    )
+
+
+def remove_old_versions(base: Path, keep: int) -> list[Path]:
+    """Removes all but the newest versions; returns the directories that were removed.
+
+    Args:
+        base: the model's base directory.
+        keep: how many stay, at least 1. A server that still holds a removed version in memory
+            goes on serving it until it is told otherwise, but cannot load it again.
+    """
+    removed = whole_versions(base)[:-keep]
+    for version in removed:
+        remove_directory(version)
+    return removed
 
 
 def _is_number(name: str) -> bool:

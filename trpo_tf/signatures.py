@@ -57,6 +57,31 @@ def trace_signatures(
         ValueError: if actions do not fit the space, an output has no batch dimension, or the
             graph holds what no server can run.
     """
+    functions = signature_functions(
+        policy, action_space, rescale_actions=rescale_actions, value_function=value_function
+    )
+    return {name: _trace(name, function, observation_space) for name, function in functions.items()}
+
+
+def signature_functions(
+    policy: Any,
+    action_space: gym.Space,
+    *,
+    rescale_actions: bool,
+    value_function: Any | None = None,
+) -> dict[str, Callable[..., dict[str, Any]]]:
+    """What the signatures compute, as functions of the models in this process.
+
+    Args:
+        policy: as `trace_signatures` takes it, and so the rest.
+        action_space: what `actions` is sent to.
+        rescale_actions: as in `to_env_actions`.
+        value_function: or None.
+
+    Returns:
+        Name to a function of `observations`, in the observation space's structure (and `seeds` for
+        `sample`), that gives tensors by name.
+    """
 
     def actions(observations: Any) -> dict[str, Any]:
         raw_actions = draws.deterministic_action(_distribution(policy, observations))
@@ -83,7 +108,7 @@ def trace_signatures(
     }
     if value_function is not None:
         functions[VALUE] = lambda observations: {"values": value_function(observations)}
-    return {name: _trace(name, function, observation_space) for name, function in functions.items()}
+    return functions
 
 
 def named_inputs(observation_space: gym.Space, observations: Any) -> dict[str, Any]:

@@ -114,8 +114,13 @@ class TrainingLoop:
             run.record.config.keep_checkpoints,
         )
 
-    def export(self, export_dir: str | os.PathLike[str]) -> Path:
-        """Writes policy and value function as the next version of a served model."""
+    def export(self, export_dir: str | os.PathLike[str], verify: bool = True) -> Path:
+        """Writes policy and value function as the next version of a served model.
+
+        Args:
+            export_dir: the model's base directory.
+            verify: as in `export_policy`.
+        """
         components, record = self.session.components, self.session.run.record
         return saved_model.export_policy(
             components.policy,
@@ -124,6 +129,7 @@ class TrainingLoop:
             metadata=training_summary(
                 record.config, record.origins, self.updates, self.env_steps, self.evaluation
             ),
+            verify=verify,
         )
 
     def _iterate(self) -> None:
@@ -177,7 +183,8 @@ class TrainingLoop:
         """Exports into the run directory; of all that were once the best only the last stays."""
         base = self.session.run.best_policy_path
         earlier = list(base.glob("[0-9]*"))
-        self.export(base)
+        # Kept beside the run, not published: the proof would hold training up every time.
+        self.export(base, verify=False)
         for version in earlier:
             atomic_files.remove_directory(version)
 

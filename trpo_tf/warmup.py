@@ -2,14 +2,15 @@
 
 TensorFlow Serving reads `assets.extra/tf_serving_warmup_requests` of a version when it loads it.
 The first request then no longer waits for lazy initialisation, and a version that cannot answer
-fails to load, with the old one still serving, instead of taking all traffic.
+fails to load, with the old one still serving, instead of taking all traffic. Beside each request
+lies the policy's own answer, which servers ignore and `verification` compares theirs with.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import gymnasium as gym
 import numpy as np
@@ -18,32 +19,41 @@ from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
 from trpo_tf.space_structure import map_arrays
 
-BATCH_SIZES = (1, 8)
+BATCH_SIZES = (1, 4)
 FILE_NAME = "tf_serving_warmup_requests"
+# Boxes up to this wide are drawn from evenly; environments give others bounds that mean nothing.
+_WIDEST = 1000.0
+
+
+class Call(NamedTuple):
+    """One request and what the policy answers to it.
+
+    Attributes:
+        signature: its name.
+        inputs: by name, each [N, ...].
+        outputs: by name, each [N, ...]; empty if nobody knows them.
+    """
+
+    signature: str
+    inputs: Mapping[str, np.ndarray]
+    outputs: Mapping[str, np.ndarray]
 
 
 def warmup_requests(
-    model_name: str,
-    inputs: Mapping[str, Mapping[str, np.ndarray]],
-    batch_sizes: Sequence[int] = BATCH_SIZES,
+    model_name: str, calls: Sequence[Call]
 ) -> list[prediction_log_pb2.PredictionLog]:
-    """Makes one request for each signature and batch size.
+    """Makes the records of a warm-up file.
 
     Args:
         model_name: under which the model is served; servers do not check it here.
-        inputs: signature to input name to one row of it, [*O].
-        batch_sizes: rows in a request; each request repeats the row.
+        calls: in the order in which they are replayed.
 
-    >>> requests = warmup_requests("m", {"serving_default": {"observations": np.zeros(3)}})
-    >>> [len(requests), requests[1].predict_log.request.inputs["observations"].tensor_shape.dim[0]]
-    [2, size: 8
-    ]
+    >>> calls = [Call("serving_default", {"observations": np.zeros([2, 3])}, {})]
+    >>> request = warmup_requests("m", calls)[0].predict_log.request
+    >>> request.inputs["observations"].tensor_shape.dim[0].size
+    2
     """
-    return [
-        _request(model_name, signature, rows, batch_size)
-        for signature, rows in inputs.items()
-        for batch_size in batch_sizes
-    ]
+    return [_record(model_name, call) for call in calls]
 
 
 def write_warmup(version_dir: Path, requests: Sequence[prediction_log_pb2.PredictionLog]) -> Path:
@@ -69,41 +79,51 @@ def read_warmup(version_dir: Path) -> list[prediction_log_pb2.PredictionLog]:
     ]
 
 
-def example_observation(space: gym.Space) -> Any:
-    """An ordinary observation: zeros where the space allows them, otherwise its nearest values.
+def example_observations(space: gym.Space, num_rows: int, seed: int = 0) -> Any:
+    """Ordinary observations: standard normal numbers inside the bounds, even draws where those are.
 
-    >>> example_observation(gym.spaces.Dict(a=gym.spaces.Box(1, 2, (2,)), b=gym.spaces.Discrete(3)))
-    {'a': array([1., 1.], dtype=float32), 'b': array(0)}
+    Args:
+        space: of single observations.
+        num_rows: N.
+        seed: the same seed gives the same observations.
+
+    Returns:
+        [N, *O] in the space's structure and dtypes.
+
+    >>> space = gym.spaces.Dict(a=gym.spaces.Box(1, 2, (2,)), b=gym.spaces.Discrete(3, start=5))
+    >>> example_observations(space, 2)["b"].tolist()
+    [6, 6]
     """
-    return map_arrays(lambda path, part, value: _example_array(part), space)
+    generator = np.random.default_rng(seed)
+    return map_arrays(lambda path, part, value: _examples(part, num_rows, generator), space)
 
 
-def _example_array(space: gym.Space) -> np.ndarray:
-    example = np.zeros(space.shape or (), space.dtype)
+def _examples(space: gym.Space, num_rows: int, generator: np.random.Generator) -> np.ndarray:
+    shape = (num_rows, *(space.shape or ()))
     if isinstance(space, gym.spaces.Box):
-        return np.clip(example, space.low, space.high)
-    if isinstance(space, gym.spaces.Discrete | gym.spaces.MultiDiscrete):
-        example += np.asarray(space.start, space.dtype)
-    return example
+        low, high = space.low.astype(np.float64), space.high.astype(np.float64)
+        even = high - low <= _WIDEST
+        drawn = np.where(
+            even,
+            generator.uniform(np.where(even, low, 0), np.where(even, high, 1), shape),
+            np.clip(generator.normal(size=shape), low, high),
+        )
+        return np.clip(drawn.astype(space.dtype), space.low, space.high)
+    if isinstance(space, gym.spaces.MultiBinary):
+        return generator.integers(0, 2, shape).astype(space.dtype)
+    assert isinstance(space, gym.spaces.Discrete | gym.spaces.MultiDiscrete)
+    counts = space.n if isinstance(space, gym.spaces.Discrete) else space.nvec
+    return (space.start + generator.integers(0, counts, shape)).astype(space.dtype)
 
 
-def _request(
-    model_name: str, signature: str, rows: Mapping[str, np.ndarray], batch_size: int
-) -> prediction_log_pb2.PredictionLog:
-    request = predict_pb2.PredictRequest()
-    request.model_spec.name = model_name
-    request.model_spec.signature_name = signature
-    for name, row in rows.items():
-        request.inputs[name].CopyFrom(_tensor_proto(row, batch_size))
+def _record(model_name: str, call: Call) -> prediction_log_pb2.PredictionLog:
+    request, response = predict_pb2.PredictRequest(), predict_pb2.PredictResponse()
+    for message, tensors in ((request, call.inputs), (response, call.outputs)):
+        message.model_spec.name = model_name
+        message.model_spec.signature_name = call.signature
+        tensor_map = message.inputs if message is request else message.outputs
+        for name, value in tensors.items():
+            tensor_map[name].CopyFrom(tf.make_tensor_proto(value))
     return prediction_log_pb2.PredictionLog(
-        predict_log=prediction_log_pb2.PredictLog(request=request)
+        predict_log=prediction_log_pb2.PredictLog(request=request, response=response)
     )
-
-
-def _tensor_proto(row: np.ndarray, batch_size: int) -> Any:
-    values = np.broadcast_to(row, (batch_size, *np.shape(row)))
-    if values.size and values.min() == values.max():
-        # One number and a shape: a batch of images would be megabytes of zeros.
-        first = values.flat[0]
-        return tf.make_tensor_proto(first, dtype=tf.as_dtype(values.dtype), shape=values.shape)
-    return tf.make_tensor_proto(values, dtype=tf.as_dtype(values.dtype))

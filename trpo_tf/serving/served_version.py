@@ -1,0 +1,193 @@
+"""One version of a SavedModel in a session, with TensorFlow's batching op before each signature."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import grpc
+import numpy as np
+import tensorflow as tf
+
+from trpo_tf import saved_graph, warmup
+from trpo_tf.serving.status_codes import ServingError, of_tensorflow
+
+
+class Batching(NamedTuple):
+    """How concurrent requests are put together, as in TensorFlow Serving's parameters.
+
+    Attributes:
+        max_batch_size: rows in one run, ≥ 1.
+        timeout_micros: how long an incomplete batch waits for more, ≥ 0.
+        num_threads: batches that run at the same time, ≥ 1.
+        max_enqueued: batches that may wait before requests are refused as UNAVAILABLE, ≥ 1.
+    """
+
+    max_batch_size: int = 64
+    timeout_micros: int = 1000
+    num_threads: int = 2
+    max_enqueued: int = 1000
+
+
+class Signature(NamedTuple):
+    """One signature in the session.
+
+    Attributes:
+        definition: its `SignatureDef`.
+        dtypes: of its inputs, by name.
+        alone: arrays in the order of the inputs to arrays in the order of the outputs.
+        batched: the same, put together with concurrent calls; `alone` without batching.
+    """
+
+    definition: Any
+    dtypes: dict[str, np.dtype]
+    alone: Callable[..., Any]
+    batched: Callable[..., Any]
+
+
+class ServedVersion:
+    """A loaded version; thread-safe. Variables: those of the SavedModel, in its session.
+
+    Args:
+        path: the version's directory.
+        batching: None runs every request alone.
+
+    Raises:
+        tf.errors.OpError, OSError, RuntimeError, ValueError: if it cannot be loaded.
+    """
+
+    def __init__(self, path: Path, batching: Batching | None = None) -> None:
+        self.path = path
+        graph = tf.Graph()
+        self._session = tf.compat.v1.Session(graph=graph)
+        try:
+            with graph.as_default():
+                meta_graph = tf.compat.v1.saved_model.loader.load(
+                    self._session, ["serve"], str(path)
+                )
+                self.signatures = {
+                    name: self._signature(meta_graph.graph_def, definition, batching)
+                    for name, definition in saved_graph.signatures(meta_graph).items()
+                }
+        except BaseException:
+            self._session.close()
+            raise
+
+    def warm_up(self) -> None:
+        """Replays the version's warm-up requests; a version without any is as it is.
+
+        Raises:
+            ServingError: if one of them is not answered.
+        """
+        if not (self.path / "assets.extra" / warmup.FILE_NAME).is_file():
+            return
+        for log in warmup.read_warmup(self.path):
+            request = log.predict_log.request
+            inputs = {name: tf.make_ndarray(proto) for name, proto in request.inputs.items()}
+            self.predict(request.model_spec.signature_name, inputs)
+
+    def signature(self, name: str) -> Signature:
+        """A signature by its name.
+
+        Raises:
+            ServingError: FAILED_PRECONDITION if there is none.
+        """
+        if name not in self.signatures:
+            raise ServingError(
+                grpc.StatusCode.FAILED_PRECONDITION,
+                f"Serving signature key {name[:100]!r} not found; there are "
+                f"{', '.join(self.signatures)}.",
+            )
+        return self.signatures[name]
+
+    def predict(self, name: str, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Answers one request.
+
+        Args:
+            name: of the signature.
+            inputs: by name, each [N, ...], N ≥ 1.
+
+        Returns:
+            The outputs by name.
+
+        Raises:
+            ServingError: INVALID_ARGUMENT for inputs that do not fit; otherwise as TensorFlow says.
+        """
+        signature = self.signature(name)
+        _check_inputs(signature, inputs)
+        arrays = [inputs[key] for key in signature.dtypes]
+        try:
+            outputs = signature.batched(*arrays)
+        except tf.errors.InvalidArgumentError as error:
+            if signature.batched is signature.alone:
+                raise of_tensorflow(error) from error
+            outputs = _alone(signature, arrays)
+        except tf.errors.OpError as error:
+            raise of_tensorflow(error) from error
+        return dict(zip(signature.definition.outputs, outputs, strict=True))
+
+    def close(self) -> None:
+        """Frees the session; the version must not be used any more."""
+        self._session.close()
+
+    def _signature(self, graph_def: Any, definition: Any, batching: Batching | None) -> Signature:
+        inputs, outputs = definition.inputs, definition.outputs
+        dtypes = {key: np.dtype(tf.as_dtype(i.dtype).as_numpy_dtype) for key, i in inputs.items()}
+        alone = self._session.make_callable(
+            [info.name for info in outputs.values()], [info.name for info in inputs.values()]
+        )
+        if batching is None:
+            return Signature(definition, dtypes, alone, alone)
+        part = saved_graph.signature_graph(graph_def, definition)
+        names = [info.name for info in inputs.values()]
+        fetched = [info.name for info in outputs.values()]
+
+        @tf.nondifferentiable_batch_function(
+            batching.num_threads,
+            batching.max_batch_size,
+            batching.timeout_micros,
+            max_enqueued_batches=batching.max_enqueued,
+            autograph=False,
+        )
+        def together(*tensors: Any) -> list[Any]:
+            # Variables are found by their names in the session's resources.
+            return tf.graph_util.import_graph_def(
+                part, dict(zip(names, tensors, strict=True)), fetched, name="served"
+            )
+
+        fed = [
+            tf.compat.v1.placeholder(info.dtype, tf.TensorShape(info.tensor_shape))
+            for info in inputs.values()
+        ]
+        answers = together(*fed)
+        answers = list(answers) if isinstance(answers, list | tuple) else [answers]
+        return Signature(definition, dtypes, alone, self._session.make_callable(answers, fed))
+
+
+def _alone(signature: Signature, arrays: list[np.ndarray]) -> Any:
+    """One bad request fails the whole batch: each request of it gets its own verdict."""
+    try:
+        return signature.alone(*arrays)
+    except tf.errors.OpError as error:
+        raise of_tensorflow(error) from error
+
+
+def _check_inputs(signature: Signature, inputs: Mapping[str, np.ndarray]) -> None:
+    if set(inputs) != set(signature.dtypes):
+        raise _invalid(f"expected the inputs {sorted(signature.dtypes)}, got {sorted(inputs)}")
+    for name, value in inputs.items():
+        shape = tf.TensorShape(signature.definition.inputs[name].tensor_shape)
+        if value.dtype != signature.dtypes[name]:
+            raise _invalid(
+                f"input {name!r} must be of type {signature.dtypes[name]}, got {value.dtype}"
+            )
+        if not shape.is_compatible_with(value.shape):
+            raise _invalid(f"input {name!r} must have shape {shape}, got {list(value.shape)}")
+    rows = {name: len(value) for name, value in inputs.items()}
+    if set(rows.values()) in ({0}, set()) or len(set(rows.values())) > 1:
+        raise _invalid(f"inputs must agree in their number of rows, at least one, got {rows}")
+
+
+def _invalid(message: str) -> ServingError:
+    return ServingError(grpc.StatusCode.INVALID_ARGUMENT, message)
