@@ -20,6 +20,8 @@ from typing import Any
 
 from absl import app, flags
 
+from experiments.speed.trained_run import make_run
+
 _RUN = flags.DEFINE_string("run", "runs/asynchrony", "Run directory of a trained policy.")
 _ENV = flags.DEFINE_string("env", "Walker2d", "Environment.")
 _ALTERNATIONS = flags.DEFINE_integer("alternations", 5, "How often each side runs.")
@@ -36,10 +38,7 @@ _SIDES: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 def main(_: list[str]) -> None:
-    if not Path(_RUN.value).exists():
-        arguments = [f"--env={_ENV.value}", "--total_steps=300000", f"--logdir={_RUN.value}"]
-        command = [sys.executable, "-m", "trpo_tf.train", *arguments, "--seed=100"]
-        subprocess.run([*command, f"--export_dir={_RUN.value}/exported"], check=True)
+    make_run(_RUN.value, _ENV.value)
     rows = []
     for alternation in range(_ALTERNATIONS.value):
         for side, (kind, settings) in _SIDES.items():
@@ -54,6 +53,7 @@ def main(_: list[str]) -> None:
         print(f"{side} / {other}: {ratios(rows, side, other)}")
     for side in ("envpool sync", "envpool async"):
         print(f"{side} / sync: {ratios(rows, side, 'sync')}")
+    print(f"envpool async / envpool sync: {ratios(rows, 'envpool async', 'envpool sync')}")
 
 
 def ratios(rows: list[dict[str, Any]], side: str, other: str) -> str:

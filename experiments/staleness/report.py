@@ -18,6 +18,8 @@ from experiments.campaign.analysis import load, relative, spread
 _HERE = Path(__file__).parent
 _RESULTS = _HERE / "results.csv"
 _LAGS = (0, 1, 4, 16)
+# The second five were added when the first ones were known.
+_HALVES = (0, 1, 2, 3, 4), (5, 6, 7, 8, 9)
 _STYLES = {
     "full": ("corrected", "#1f6fb4", -0.08),
     "none": ("uncorrected", "#d1662a", 0.08),
@@ -36,6 +38,12 @@ def main() -> None:
                     tasks = ", ".join(f"{env} {spread(of)}" for env, of in returns.items())
                     ratio = relative(returns, baseline)
                     print(f"lag {lag:2d} {correction:21s} {tasks}  {ratio}")
+        for seeds in _HALVES:
+            baseline = load(_RESULTS, column, lag=0, seed=seeds)
+            for correction in ("full", "none"):
+                returns = load(_RESULTS, column, lag=4, correction=correction, seed=seeds)
+                ratio = relative(returns, baseline)
+                print(f"lag  4 {correction:21s} of seeds {seeds[0]} to {seeds[-1]} {ratio}")
     draw()
 
 

@@ -1,0 +1,65 @@
+"""Parts "end_to_end" and "memory": whole trainings of Walker2d."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from experiments.speed import our_command
+from experiments.speed.bench import Bench
+from experiments.speed.settings import ENV, EQUAL, MODULES, PEER_ROWS, PEERS_OWN
+from experiments.speed.sides import OURS, SIDES, run_to_end
+
+_EQUAL_UPDATES = {"warm_up": 2, "updates": 12}
+_DEFAULT_STEPS = 50_000
+_DEFAULT_WARM_UP = 2
+
+
+def end_to_end(bench: Bench) -> None:
+    """Steps a second on equal settings and on each side's own."""
+    for alternation in range(bench.alternations):
+        for side in SIDES:
+            key = ("end_to_end", "equal settings", side, alternation)
+            if not bench.results.has(*key):
+                arguments = {"env": ENV, **_EQUAL_UPDATES, **EQUAL[side]}
+                ended = bench.pythons.run(side, MODULES[side], arguments)
+                bench.add_speed(_named(key), ended.with_peak())
+    own_settings(bench)
+
+
+def own_settings(bench: Bench) -> None:
+    """Trainings on each side's own settings, for their speed and for their memory."""
+    for alternation in range(bench.alternations):
+        for side in SIDES:
+            memory = ("memory", f"own settings, {_DEFAULT_STEPS:,} steps", side, alternation)
+            if bench.results.has(*memory):
+                continue
+            result = _ours() if side == OURS else _theirs(bench, side)
+            bench.add_speed(_named(("end_to_end", "own settings", side, alternation)), result)
+            bench.results.add(**_named(memory), value=result["peak_mib"], unit="MiB")
+
+
+def _ours() -> dict[str, float]:
+    with tempfile.TemporaryDirectory() as directory:
+        command = our_command.command(Path(directory), env=ENV, total_steps=_DEFAULT_STEPS)
+        ended = run_to_end(command, {})
+        rows = our_command.progress(Path(directory))[_DEFAULT_WARM_UP - 1 :]
+    begin, end = rows[0], rows[-1]
+    return {
+        "steps": float(end["env_steps"]) - float(begin["env_steps"]),
+        "seconds": float(end["wall_time"]) - float(begin["wall_time"]),
+        "collecting_seconds": sum(float(row["collect_seconds"]) for row in rows[1:]),
+        **ended.with_peak(),
+    }
+
+
+def _theirs(bench: Bench, side: str) -> dict[str, float]:
+    updates = _DEFAULT_STEPS // PEER_ROWS[side] - _DEFAULT_WARM_UP
+    arguments = {"env": ENV, "warm_up": _DEFAULT_WARM_UP, "updates": updates, **PEERS_OWN[side]}
+    ended = bench.pythons.run(side, MODULES[side], arguments)
+    return ended.with_peak()
+
+
+def _named(key: tuple[Any, ...]) -> dict[str, Any]:
+    return dict(zip(("part", "case", "side", "alternation"), key, strict=True))
