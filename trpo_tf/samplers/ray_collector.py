@@ -119,7 +119,7 @@ class RayCollector:
             return ray.get(reference)
         except ray.exceptions.RayTaskError as error:
             # What the worker raised, as an instance of its own class, with its own traceback.
-            if not isinstance(error, vector_env.WorkersLost):
+            if not isinstance(error.cause, vector_env.WorkersLost):
                 raise
             reason = str(error.cause)
             lost = error
