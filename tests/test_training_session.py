@@ -86,7 +86,8 @@ def test_resuming_gives_back_every_variable_and_counter(sampler: str) -> None:
     with contextlib.closing(resumed):
         assert resumed.is_resumed
         assert resumed.state["best_return"] == 1.5
-        assert resumed.components.sampler.state() == {"next_step": 32, "env_steps": 64}
+        counters = {"next_step": 32, "env_steps": 64}
+        assert resumed.components.sampler.state().items() >= counters.items()
         assert int(resumed.components.trpo.policy_version.numpy()) == 2
         for ours, theirs in zip(resumed.components.policy.get_weights(), weights, strict=True):
             np.testing.assert_array_equal(ours, theirs)
