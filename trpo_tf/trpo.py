@@ -57,9 +57,10 @@ class _Behaviour(NamedTuple):
 class TRPO:
     """Improves a policy and its critic by one rollout at a time.
 
-    One `update` is one compiled call: values, log π_old of stale rows, advantages, the policy's
-    step, the critic's fit, and then the running statistics of the models and of the return, which
-    so change only between an update and the next collection.
+    One `update` is one graph's call: values, log π_old of stale rows, advantages and the policy's
+    step, then the critic's fit, and then the running statistics of the models and of the return,
+    which so change only between an update and the next collection. The first two are compiled
+    apart: as one program they take some 100 MiB more while they are compiled.
 
     Off policy the correction enters that call as data: rows of the current policy version take
     log π_old := log β, so on policy every ratio is 1 and the distance 0, exactly.
@@ -112,7 +113,10 @@ class TRPO:
         self.seed = seed
         self.replay = replay or Replay(num_rollouts=1)
         self.policy_version = policy_version(policy)
-        self._compiled_update = execution.compile(self._update)
+        self._compiled_improve = execution.compile(self._improve)
+        self._compiled_fit = execution.compile(self.value_regression.fit_inside)
+        whole = Execution.GRAPH if execution is Execution.XLA else execution
+        self._compiled_update = whole.compile(self._update)
 
     def update(self, rollout: Rollout) -> UpdateInfo:
         """Improves policy and critic on a rollout; adds one to the policy's version.
@@ -192,6 +196,24 @@ class TRPO:
     def _update(
         self, rollout: Rollout, max_kl: Any, correction: Correction, seed: Any
     ) -> UpdateInfo:
+        new_policy, info, rows, scale, usable = self._compiled_improve(rollout, max_kl, correction)
+        seed = tf.cast(self.policy_version, tf.int32) * _SEED_STRIDE + seed
+        loss = self._compiled_fit(self.value_function, *rows, scale, seed, usable)
+        # The statistics are the critic's, too.
+        with tf.control_dependencies([loss]):
+            for variable, value in zip(self.policy.trainable_variables, new_policy, strict=True):
+                variable.assign(tf.where(usable, value, variable.value))
+            self._update_statistics(usable, rollout)
+        return info._replace(value_loss=loss)
+
+    def _improve(
+        self, rollout: Rollout, max_kl: Any, correction: Correction
+    ) -> tuple[list[Any], UpdateInfo, tuple[Any, Any, Any], Any, Any]:
+        """The policy's new parameters, what is reported, and what the critic's fit takes.
+
+        The last three are observations, value targets and weights of the rows, the unit of the
+        critic's errors, and whether the rollout's numbers are usable; nothing is assigned.
+        """
         values = critic_values(self.value_function, rollout, self.optimizer.chunk_rows)
         behaviour = self._behaviour(rollout, max_kl, correction)
         kept = rollout._replace(mask=behaviour.weights > 0)
@@ -203,26 +225,15 @@ class TRPO:
         scaling = self.advantage.return_scaling
         targets = flat_rows(estimate.value_targets)
         usable = _is_finite(rollout)
-        loss = self.value_regression.fit_inside(
-            self.value_function,
-            batch.observations,
-            targets,
-            batch.weights,
-            tf.ones([], targets.dtype)
-            if scaling is None
-            else tf.cast(scaling.scale, targets.dtype),
-            tf.cast(self.policy_version, tf.int32) * _SEED_STRIDE + seed,
-            usable,
+        scale = (
+            tf.ones([], targets.dtype) if scaling is None else tf.cast(scaling.scale, targets.dtype)
         )
-        for variable, value in zip(self.policy.trainable_variables, new_policy, strict=True):
-            variable.assign(tf.where(usable, value, variable.value))
-        self._update_statistics(usable, rollout)
         values = flat_rows(values[:-1])
-        return _refuse_unless(usable, info)._replace(
-            value_loss=loss,
+        info = _refuse_unless(usable, info)._replace(
             explained_variance=_explained_variance(targets, values, batch.weights),
             **behaviour.info,
         )
+        return new_policy, info, (batch.observations, targets, batch.weights), scale, usable
 
     def _behaviour(self, rollout: Rollout, max_kl: Any, correction: Correction) -> _Behaviour:
         lag = self.policy_version - rollout.policy_version
