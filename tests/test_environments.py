@@ -8,7 +8,8 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from trpo_tf.environments import make_env, make_vector_env
+from trpo_tf.environments import best_vectorization, make_env, make_vector_env
+from trpo_tf.samplers.vector_env import is_envpool
 
 NEXT_STEP = gym.vector.AutoresetMode.NEXT_STEP
 
@@ -58,6 +59,22 @@ def test_every_vectorization_resets_on_the_next_step(vectorization):
 
 def test_auto_is_synchronous_but_for_atari():
     assert isinstance(make_vector_env("CartPole", 2), gym.vector.SyncVectorEnv)
+    assert best_vectorization("ALE/Pong-v5") == "native"
+
+
+def test_auto_takes_envpool_for_the_tasks_of_mujoco_that_it_knows():
+    pytest.importorskip("envpool")
+    env = make_vector_env("Walker2d", 2)
+    assert is_envpool(env)
+    env.close()
+    assert best_vectorization("Walker2d-v4") == "envpool"
+    assert best_vectorization("Walker2d", {"frame_skip": 2}) == "sync"
+
+
+@pytest.mark.parametrize("package", ["envpool", "mujoco"])
+def test_without_envpool_or_mujoco_auto_is_synchronous(package, monkeypatch):
+    monkeypatch.setitem(sys.modules, package, None)
+    assert best_vectorization("Walker2d") == "sync"
     atari = make_vector_env("Pong", 2)
     assert type(atari).__name__ == "AtariVectorEnv"
     assert atari.metadata["autoreset_mode"] is NEXT_STEP

@@ -52,6 +52,13 @@ def test_settings_are_settled_from_flags_preset_and_defaults() -> None:
     assert (origins["env"], origins["damping"]) == ("flag", "preset CartPole")
 
 
+def test_what_auto_stands_for_is_settled_when_a_run_begins() -> None:
+    config, origins = training_session.settle({"env": "CartPole"})
+    assert (config.vectorization, origins["vectorization"]) == ("sync", "auto")
+    config, origins = training_session.settle({"env": "CartPole", "vectorization": "async"})
+    assert (config.vectorization, origins["vectorization"]) == ("async", "flag")
+
+
 def test_a_new_run_has_its_record_and_the_configured_parts() -> None:
     with begun("one") as session:
         record = session.run.record

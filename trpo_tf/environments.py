@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -69,7 +70,7 @@ def make_vector_env(
         num_envs: environments stepped at once.
         vectorization: "sync" steps them one after the other in this process, "async" in one process
             each, "envpool" in EnvPool's threads, "native" in the environment's own vector form;
-            "auto" is "native" for Atari and "sync" for all else.
+            "auto" is what `best_vectorization` says.
         env_kwargs: arguments of the environment.
         seed: for EnvPool alone, which is seeded when it is made; others are seeded at their reset.
 
@@ -90,7 +91,7 @@ def make_vector_env(
         raise ValueError(f"num_envs must be >= 1, got {num_envs}. Typical values are 1 to 64.")
     spec, env_kwargs = _spec(env_id), dict(env_kwargs or {})
     if vectorization == "auto":
-        vectorization = "native" if _is_atari(spec) else "sync"
+        vectorization = best_vectorization(env_id, env_kwargs)
     if vectorization == "envpool":
         return _make_envpool(spec, num_envs, env_kwargs, seed)
     with _clear_errors(spec, env_kwargs):
@@ -103,6 +104,28 @@ def make_vector_env(
             vector_kwargs={"autoreset_mode": gym.vector.AutoresetMode.NEXT_STEP},
             **env_kwargs,
         )
+
+
+def best_vectorization(env_id: str, env_kwargs: Mapping[str, Any] | None = None) -> str:
+    """What "auto" stands for: "native" for Atari, "envpool" for MuJoCo's tasks, else "sync".
+
+    EnvPool steps MuJoCo's tasks about twice as fast. It is taken where it is installed, beside the
+    tasks themselves, which evaluation needs, and has the task in this version; and only with the
+    task's own arguments, as it takes others.
+
+    >>> best_vectorization("CartPole")
+    'sync'
+    """
+    spec = _spec(env_id)
+    if _is_atari(spec):
+        return "native"
+    is_mujoco = str(spec.entry_point).startswith("gymnasium.envs.mujoco")
+    is_installed = all(importlib.util.find_spec(name) for name in ("envpool", "mujoco"))
+    if not is_mujoco or env_kwargs or not is_installed:
+        return "sync"
+    import envpool
+
+    return "envpool" if spec.id in envpool.list_all_envs() else "sync"
 
 
 def _make_native(

@@ -45,7 +45,7 @@ SAMPLERS = {
     "ray": "workers of a Ray cluster collect meanwhile",
 }
 VECTORIZATIONS = {
-    "auto": "the environment's own vector form if it has one, else sync",
+    "auto": "native for Atari, envpool for MuJoCo's tasks where it is installed, else sync",
     "sync": "one process, one after the other",
     "async": "a process for each environment",
     "envpool": "EnvPool's C++ threads",

@@ -13,6 +13,7 @@ from trpo_tf import assembly, checkpoint, run_record
 from trpo_tf.assembly import Components
 from trpo_tf.config import TRPOConfig
 from trpo_tf.environment_ids import resolve_env_id
+from trpo_tf.environments import best_vectorization
 from trpo_tf.presets import resolve
 from trpo_tf.provenance import describe_session
 from trpo_tf.run_directory import RunDirectory, load_run
@@ -93,6 +94,11 @@ def settle(
     env_id = resolve_env_id(given["env"])
     config, origins = resolve(env_id, {**given, **taken, "env": env_id})
     origins |= dict.fromkeys(taken, f"{_TAKEN_FROM}{init_from}")
+    if config.vectorization == "auto":
+        # Resolved once and for all: a run goes on in the environments that it has begun in.
+        chosen = best_vectorization(env_id, config.env_kwargs)
+        config = dataclasses.replace(config, vectorization=chosen)
+        origins["vectorization"] = "auto"
     return config, origins
 
 

@@ -27,11 +27,12 @@ _ENV = flags.DEFINE_string("env", "Walker2d", "Environment.")
 _ALTERNATIONS = flags.DEFINE_integer("alternations", 5, "How often each side runs.")
 _UPDATES = flags.DEFINE_integer("updates", 40, "Updates that are timed.")
 _HERE = Path(__file__).parent
+_GYMNASIUM = {"vectorization": "sync"}
 _POOL = {"vectorization": "envpool"}
 _SIDES: dict[str, tuple[str, dict[str, Any]]] = {
-    "raw": ("raw", {}),
-    "sync": ("train", {"sampler": "sync"}),
-    "async": ("train", {"sampler": "async"}),
+    "raw": ("raw", _GYMNASIUM),
+    "sync": ("train", {"sampler": "sync", **_GYMNASIUM}),
+    "async": ("train", {"sampler": "async", **_GYMNASIUM}),
     "envpool sync": ("train", {"sampler": "sync", **_POOL}),
     "envpool async": ("train", {"sampler": "async", **_POOL}),
 }

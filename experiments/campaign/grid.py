@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import rich.progress
 
-from experiments.campaign.process import ROOT, TENSORFLOW_THREADS, run_process
+from experiments.campaign.process import REPEATABLE, ROOT, run_process
 from trpo_tf import provenance
 
 # Rows by the name of the file that they belong to.
@@ -107,7 +107,7 @@ def run_jobs(
 
 
 def _train(job: Job) -> Tables:
-    settings = {**TENSORFLOW_THREADS, **job.arguments["settings"]}
+    settings = {**REPEATABLE, **job.arguments["settings"]}
     arguments = json.dumps({**job.arguments, "settings": settings})
     printed = run_process([sys.executable, "-m", "experiments.campaign.one_run", arguments])
     result = json.loads(printed.splitlines()[-1])

@@ -1,4 +1,4 @@
-"""One process of a campaign: one thread for numerics, so that neighbours change no bit."""
+"""One process of a campaign, with settings that make its bits depend on nothing else."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-TENSORFLOW_THREADS = {"intra_op_threads": 1, "inter_op_threads": 1}
+# One thread, so that neighbours change no bit, and the same environments with or without EnvPool.
+REPEATABLE = {"intra_op_threads": 1, "inter_op_threads": 1, "vectorization": "sync"}
 
 
 def run_process(command: Sequence[str]) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.campaign.process import TENSORFLOW_THREADS, run_process
+from experiments.campaign.process import REPEATABLE, run_process
 from experiments.mujoco.protocol import (
     FINAL_EPISODES,
     FINAL_SEED,
@@ -36,7 +36,7 @@ def training_flags(task: str, seed: int, settings: Sequence[str] = ()) -> list[s
         seed: of the run.
         settings: further ones, name=value each.
     """
-    fixed = {"env": task, "seed": seed, **TENSORFLOW_THREADS}
+    fixed = {"env": task, "seed": seed, **REPEATABLE}
     given = [f"{name}={value}" for name, value in fixed.items()]
     return [f"--{setting}" for setting in (*given, *settings)]
 

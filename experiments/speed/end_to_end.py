@@ -9,7 +9,7 @@ from typing import Any
 from experiments.speed import our_command
 from experiments.speed.bench import Bench
 from experiments.speed.settings import ENV, EQUAL, MODULES, PEER_ROWS, PEERS_OWN
-from experiments.speed.sides import OURS, SIDES, run_to_end
+from experiments.speed.sides import OURS, OURS_IN_GYMNASIUM, SIDES, run_to_end
 
 _EQUAL_UPDATES = {"warm_up": 2, "updates": 12}
 _DEFAULT_STEPS = 50_000
@@ -29,21 +29,29 @@ def end_to_end(bench: Bench) -> None:
 
 
 def own_settings(bench: Bench) -> None:
-    """Trainings on each side's own settings, for their speed and for their memory."""
+    """Trainings on each side's own settings, for their speed and for their memory.
+
+    Ours takes EnvPool, as `trpo_tf.train` does where it is installed, and a second time does not.
+    """
     for alternation in range(bench.alternations):
-        for side in SIDES:
+        for side in (*SIDES, OURS_IN_GYMNASIUM):
             memory = ("memory", f"own settings, {_DEFAULT_STEPS:,} steps", side, alternation)
             if bench.results.has(*memory):
                 continue
-            result = _ours() if side == OURS else _theirs(bench, side)
+            if side == OURS:
+                result = _ours()
+            elif side == OURS_IN_GYMNASIUM:
+                result = _ours(vectorization="sync")
+            else:
+                result = _theirs(bench, side)
             bench.add_speed(_named(("end_to_end", "own settings", side, alternation)), result)
             bench.results.add(**_named(memory), value=result["peak_mib"], unit="MiB")
 
 
-def _ours() -> dict[str, float]:
+def _ours(**settings: str) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as directory:
-        command = our_command.command(Path(directory), env=ENV, total_steps=_DEFAULT_STEPS)
-        ended = run_to_end(command, {})
+        settings = {"env": ENV, "total_steps": str(_DEFAULT_STEPS), **settings}
+        ended = run_to_end(our_command.command(Path(directory), **settings), {})
         rows = our_command.progress(Path(directory))[_DEFAULT_WARM_UP - 1 :]
     begin, end = rows[0], rows[-1]
     return {

@@ -1,7 +1,7 @@
 """Where the time of a training goes, by a sampling profiler; one row of shares in profile.csv.
 
-python -m experiments.speed.profile_training --label=sync
-python -m experiments.speed.profile_training --label=async --set=sampler=async
+python -m experiments.speed.profile_training --label=sync --set=vectorization=sync
+python -m experiments.speed.profile_training --label=async --set=vectorization=sync,sampler=async
 python -m experiments.speed.profile_training --label=before --checkout=<an older checkout>
 python -m experiments.speed.profile_training --draw
 

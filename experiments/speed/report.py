@@ -17,7 +17,7 @@ from matplotlib import pyplot as plt
 
 from experiments.speed import cases
 from experiments.speed.results import FLOOR, HERE, RESULTS, VERSIONS, read
-from experiments.speed.sides import OURS, SB3, TIANSHOU
+from experiments.speed.sides import OURS, OURS_IN_GYMNASIUM, SB3, TIANSHOU
 
 _PEERS = (SB3, TIANSHOU)
 _COLOURS = {SB3: "#1f6fb4", TIANSHOU: "#d1662a"}
@@ -72,6 +72,11 @@ def main() -> None:
     for case in loaded:
         if case.part == "collection":
             print(f"{case.name}, of raw stepping: {_shares(case)}.")
+        for peer in _PEERS:
+            times = case.times(OURS_IN_GYMNASIUM, peer)
+            if times:
+                print(f"{_PARTS[case.part]}, {case.name}, ours in SyncVectorEnv:")
+                print(f"  {_value(case, OURS_IN_GYMNASIUM)}, {spread(times)} times {peer}.")
     growth = _growth(loaded)
     if growth:
         print(f"Update of 100,000 rows / of 25,000 rows, 64x64: {spread(growth)}.")

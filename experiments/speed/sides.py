@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, Self
 from experiments.campaign.peers import peers_python
 
 OURS, SB3, TIANSHOU = "trpo_tf", "sb3-contrib", "tianshou"
+OURS_IN_GYMNASIUM = "trpo_tf in SyncVectorEnv"
 SIDES = (OURS, SB3, TIANSHOU)
 ROOT = Path(__file__).parents[2]
 
