@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -38,6 +39,15 @@ def fixed_seeds() -> None:
 def repository() -> Path:
     """The checkout's top directory."""
     return REPOSITORY
+
+
+@pytest.fixture(scope="session")
+def exports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Kind of policy to `exported_policies.Exported`, written once for all tests of a process."""
+    # Not at the top: tests that only read source text do without the big libraries.
+    from exported_policies import export_all
+
+    return export_all(tmp_path_factory.mktemp("exports"))
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import gymnasium as gym
 import keras
@@ -18,6 +18,7 @@ import pytest
 import tensorflow as tf
 import tensorflow_probability as tfp
 import zoo
+from exported_policies import BOUNDED, KINDS, Exported, draw, recorded_calls
 from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow_alone import Answer, Request, ask
 
@@ -35,82 +36,8 @@ tfd = tfp.distributions
 BATCH_SIZES = (1, 7)
 
 
-class Unusual(keras.Model):
-    """A user's policy with variables in places where nobody collects them."""
-
-    observation_space, action_space = zoo.VECTOR, zoo.TORQUES
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.raw = tf.Variable([0.5, -0.5])
-        self.hidden_away = (lambda variable: lambda: variable)(tf.Variable([0.3, 0.4]))
-        self.dense = keras.layers.Dense(2)
-        self.normalization = keras.layers.BatchNormalization()
-        self.dropout = keras.layers.Dropout(0.5)
-        self.inner = tf.function(lambda observations: self.dense(observations) + self.raw)
-
-    def call(self, observations: Any) -> Any:
-        features = self.dropout(self.normalization(observations))
-        return tfd.MultivariateNormalDiag(self.inner(features), self.hidden_away())
-
-
-BOUNDED = gym.spaces.Box(np.float32([0, -3]), np.float32([1, 5]))
-# Beside the zoo: what concerns the action map and dtypes.
-EXTRA_KINDS = {
-    "rescaled": lambda: make_policy(zoo.VECTOR, BOUNDED, rescale_actions=True, seed=3),
-    "float64": lambda: make_policy(
-        gym.spaces.Box(-9, 9, (3,), np.float64), zoo.TORQUES, dtype="float64"
-    ),
-    "unusual": Unusual,
-    "matrix_actions": lambda: make_policy(
-        gym.spaces.Box(-9, 9, (2, 2), np.float64),
-        gym.spaces.MultiDiscrete([[2, 3], [4, 5]], start=[[1, 2], [3, -4]]),
-    ),
-}
-KINDS = [*zoo.KINDS, *EXTRA_KINDS]
 REORDERED = ["gaussian", "categorical", "multi_binary", "beta", "float64"]
 ORDER = np.random.default_rng(0).permutation(100)
-
-
-class Exported(NamedTuple):
-    """A policy beside its SavedModel."""
-
-    policy: Any
-    value_function: Any
-    observation_space: gym.Space
-    action_space: gym.Space
-    path: Path
-
-
-def export_kind(kind: str, base: Path) -> Exported:
-    if kind in EXTRA_KINDS:
-        policy = EXTRA_KINDS[kind]()
-        spaces = policy.observation_space, policy.action_space
-    else:
-        policy = zoo.make(kind)
-        spaces = zoo.KINDS[kind].observation_space, zoo.KINDS[kind].action_space
-    value_function = make_value_function(spaces[0], hidden_sizes=(8,), seed=5)
-    for model in (policy, value_function):
-        if hasattr(model, "update_statistics"):
-            observations = draw(spaces[0], 20, 9)
-            model.update_statistics(observations, tf.ones([20], model.compute_dtype))
-    value_function.set_output_scale(12.0)
-    path = export_policy(
-        policy,
-        base / kind,
-        value_function=value_function,
-        observation_space=spaces[0],
-        action_space=spaces[1],
-        verify=False,
-    )
-    return Exported(policy, value_function, *spaces, path)
-
-
-def draw(space: gym.Space, num_rows: int, seed: int) -> Any:
-    space.seed(seed)
-    return tf.nest.map_structure(
-        lambda *rows: tf.constant(np.stack(rows)), *[space.sample() for _ in range(num_rows)]
-    )
 
 
 def draw_seeds(num_rows: int, seed: int = 0) -> np.ndarray:
@@ -185,20 +112,12 @@ def reordered_requests(kind: str, exported: Exported) -> dict[Any, Request]:
 
 
 def warmup_requests(kind: str, exported: Exported) -> dict[Any, Request]:
-    requests = {}
-    for log in warmup.read_warmup(exported.path):
-        request = log.predict_log.request
-        inputs = {name: tf.make_ndarray(proto) for name, proto in request.inputs.items()}
-        signature, rows = request.model_spec.signature_name, len(next(iter(inputs.values())))
-        key = (kind, "warmup", signature, rows)
-        requests[key] = Request(str(exported.path), signature, inputs)
-    return requests
-
-
-@pytest.fixture(scope="module")
-def exports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Exported]:
-    base = tmp_path_factory.mktemp("models")
-    return {kind: export_kind(kind, base) for kind in KINDS}
+    return {
+        (kind, "warmup", call.signature, len(next(iter(call.inputs.values())))): Request(
+            str(exported.path), call.signature, call.inputs
+        )
+        for call in recorded_calls(exported.path)
+    }
 
 
 @pytest.fixture(scope="module")
