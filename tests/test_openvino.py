@@ -52,7 +52,7 @@ def test_released_policies_act_as_they_did(name: str) -> None:
 
 
 def test_ops_that_it_does_not_know_are_named(exports: Mapping[str, Exported]) -> None:
-    with pytest.raises(RuntimeError, match="No conversion rule found .* MatrixSetDiagV3"):
+    with pytest.raises(RuntimeError, match=r"No conversion rule found .* MatrixSetDiagV3"):
         assert_same_actions(exports[UNREADABLE].path)
 
 

@@ -5,8 +5,8 @@ id without module and version, so `Walker2d`, `Walker2d-v5` and `my_module:Walke
 
 Where a reason says "zoo" it means the tuned settings of rl-baselines3-zoo; "trial" means one run of
 one million steps on Gymnasium's -v5 tasks with 16 environments of 128 steps, mean return of the
-deterministic policy over 20 episodes. "Tuning" are the runs in experiments/mujoco/tuning.csv, of half
-a million steps on seeds that no table reports, the same mean return.
+deterministic policy over 20 episodes; "tuning" one of half a million steps on a seed that no table
+reports, in experiments/mujoco/tuning.csv, the same mean return.
 """
 
 from __future__ import annotations
@@ -59,8 +59,8 @@ _KNOWN = (
             "value_learning_rate_final": 1e-4,
         },
         "tuning: 3407 and 3347 so (seeds 100 and 101), 3216 and 3232 when max_kl begins with 0.01; "
-        "with a constant 0.01, training return after 500k steps: 2110 with discount 0.99, 2103 with "
-        "128 steps too, 3051 and 3079 with neither",
+        "with a constant 0.01, training return after 500k steps: 3051 and 3079, 2110 with discount "
+        "0.99, 2103 with 128 steps too",
     ),
     Preset(
         "HalfCheetah",
@@ -82,8 +82,9 @@ _KNOWN = (
             "initial_log_std": -2.0,
         },
         "exploration noise, not the update, is what holds Ant back; tuning (seed 100): "
-        "initial_log_std -1 gives 1349, -1.5 1855, -2 2276, -2.5 2173, and 2198 so, with the better "
-        "return in training (1800 against 1628); max_kl 0.04 gives 941, lambda 0.97 less too",
+        "initial_log_std -1 gives 1349, -1.5 1855, -2 2276, -2.5 2173, and 2198 so, with the "
+        "better return in training (1800 against 1628); 941 with max_kl 0.04, 1599 with lambda "
+        "0.97 and -1.5",
     ),
     Preset(
         "Swimmer",
@@ -93,8 +94,8 @@ _KNOWN = (
     Preset(
         "Humanoid",
         {"num_steps": 64, "max_kl": 0.02, "initial_log_std": -2.0},
-        "tuning (seed 100): 641 so, 504 with initial_log_std -1, 511 with -1, lambda 0.9 and max_kl "
-        "0.03; its actions end at 0.4 already",
+        "tuning (seed 100): 641 so, 504 with initial_log_std -1, 511 with -1, lambda 0.9 and "
+        "max_kl 0.03; its actions end at 0.4 already",
     ),
     Preset(
         "HumanoidStandup",
@@ -114,15 +115,15 @@ _KNOWN = (
     Preset(
         "InvertedPendulum",
         {"num_steps": 512, "max_kl_final": 0.002, "value_learning_rate_final": 1e-4},
-        "as InvertedDoublePendulum; tuning: 1000 ± 0 (seeds 100 and 101); Tianshou reaches 1000 and "
-        "ends at 850",
+        "as InvertedDoublePendulum; tuning: 1000 ± 0 (seeds 100 and 101); Tianshou reaches 1000 "
+        "and ends at 850",
     ),
     Preset(
         "InvertedDoublePendulum",
         {"num_steps": 512, "max_kl_final": 0.002, "value_learning_rate_final": 1e-4},
-        "once no episode of a small batch fails its advantages are noise, on which a policy that was "
-        "perfect walks away: tuning (seeds 100, 101) 9330 and 9327 so, 4279 (100) with 128 steps and "
-        "6169 with 64; Tianshou's TRPO reaches 9243 and ends at 2314",
+        "once no episode of a small batch fails its advantages are noise, on which a policy that "
+        "was perfect walks away: tuning (seeds 100, 101) 9330 and 9327 so, 4279 (100) with 128 "
+        "steps and 6169 with 64; Tianshou's TRPO reaches 9243 and ends at 2314",
     ),
     Preset(
         "CartPole",
