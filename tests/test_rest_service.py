@@ -66,7 +66,7 @@ def test_status_and_metadata(service: Callable) -> None:
 BAD = {
     "missing key": (PREDICT, {"inputs": {}}, 400, "expected the inputs"),
     "extra key": (PREDICT, {"instances": [{"observations": [1, 2, 3], "b": 1}]}, 400, "expected"),
-    "wrong width": (PREDICT, {"instances": [[1, 2]]}, 400, "must have shape (None, 3), got [1, 2]"),
+    "wrong width": (PREDICT, {"instances": [[1, 2]]}, 400, "must have shape (None, 3), got (1, 2)"),
     "wrong dtype": (PREDICT, {"instances": [["a", "b", "c"]]}, 400, "must be of type float32"),
     "NaN": (PREDICT, {"instances": [[float("nan"), 1, 2]]}, 400, "must be finite"),
     "infinity": (PREDICT, {"instances": [[1e40, 1, 2]]}, 400, "must be finite"),

@@ -101,7 +101,7 @@ def test_a_row_s_draw_is_the_same_alone_in_a_thousand_and_in_any_order(
     [
         ({}, r"expected the inputs \['observations'\], got \[\]"),
         ({"observations": observations(1), "x": observations(1)}, "expected the inputs"),
-        ({"observations": observations(1)[:, :2]}, r"shape \(None, 3\), got \[1, 2\]"),
+        ({"observations": observations(1)[:, :2]}, r"shape \(None, 3\), got \(1, 2\)"),
         ({"observations": observations(1)[0]}, "must have shape"),
         ({"observations": observations(1).astype(np.float64)}, "must be of type float32"),
         ({"observations": observations(0)}, "at least one"),

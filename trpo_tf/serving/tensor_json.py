@@ -156,7 +156,7 @@ def _array(name: str, value: Any, dtype: np.dtype) -> np.ndarray:
 
 def _plain(value: np.ndarray) -> Any:
     if value.dtype in (np.float16, np.float32):
-        return np.reshape([float(str(number)) for number in value.flat], value.shape).tolist()
+        return value.astype(str).astype(float).tolist()
     return value.tolist()
 
 
