@@ -37,7 +37,7 @@ BATCH_SIZES = (1, 7)
 
 
 REORDERED = ["gaussian", "categorical", "multi_binary", "beta", "float64"]
-ORDER = np.random.default_rng(0).permutation(100)
+ORDER = np.random.default_rng(0).permutation(1000)
 
 
 def draw_seeds(num_rows: int, seed: int = 0) -> np.ndarray:
@@ -99,9 +99,9 @@ def plain_requests(kind: str, exported: Exported) -> dict[Any, Request]:
 
 
 def reordered_requests(kind: str, exported: Exported) -> dict[Any, Request]:
-    """100 rows together, in another order, and the first of them alone."""
-    rows = inputs_of(exported.observation_space, draw(exported.observation_space, 100, 2))
-    rows["seeds"] = draw_seeds(100, seed=2)
+    """1000 rows together, in another order, and the first of them alone."""
+    rows = inputs_of(exported.observation_space, draw(exported.observation_space, len(ORDER), 2))
+    rows["seeds"] = draw_seeds(len(ORDER), seed=2)
     batches = {"together": rows, "moved": {name: value[ORDER] for name, value in rows.items()}}
     for i in range(5):
         batches[f"alone {i}"] = {name: value[i : i + 1] for name, value in rows.items()}
