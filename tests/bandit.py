@@ -16,7 +16,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from trpo_tf.checkpoint import latest_checkpoint, read_state
+from trpo_tf.checkpoint import latest_checkpoint, read_arrays, read_state
 from trpo_tf.metrics import WALL_CLOCK_COLUMNS
 from trpo_tf.named_variables import named_variables
 from trpo_tf.run_directory import load_run
@@ -119,6 +119,15 @@ def state(logdir: str | Path) -> dict[str, Any]:
     newest = latest_checkpoint(Path(logdir) / "checkpoints")
     assert newest is not None
     return read_state(newest)
+
+
+def arrays(logdir: str | Path) -> dict[str, np.ndarray]:
+    """The arrays of a run's newest checkpoint."""
+    newest = latest_checkpoint(Path(logdir) / "checkpoints")
+    assert newest is not None
+    found = read_arrays(newest)
+    assert found is not None
+    return found
 
 
 def damage_newest(logdir: str | Path) -> None:

@@ -227,6 +227,13 @@ def test_counters_go_on_where_another_sampler_left_them(policy: Any) -> None:
         assert sampler.state() == counters(50, 90)
 
 
+def test_environments_never_go_on_where_they_were(policy: Any) -> None:
+    with sampling(policy, [FakeCollector()]) as sampler:
+        sampler.collect()
+        assert sampler.exact_state() is None
+        assert not sampler.go_on({"ended": np.zeros(2, bool)})
+
+
 def test_closing_frees_what_never_ran_and_releases_the_rest(policy: Any) -> None:
     released: list[bool] = []
     collector = FakeCollector()

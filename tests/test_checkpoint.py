@@ -76,6 +76,35 @@ def test_every_value_returns_and_training_goes_on_the_same(tmp_path):
     assert values(second) == values(first) != saved
 
 
+def test_arrays_come_back_bit_for_bit(tmp_path, weight):
+    arrays = {
+        "a": np.array([0.1 + 0.2, np.nan, -0.0, np.inf]),
+        "b": np.array([[2**64 - 1]], np.uint64),
+    }
+    path = checkpoint.save_checkpoint(tmp_path, 1, {"weight": weight}, {}, arrays=arrays)
+    assert names(path) == ["arrays.npz", *FILES]
+    found = checkpoint.latest_checkpoint(tmp_path)
+    again = checkpoint.read_arrays(found)
+    assert list(again) == ["a", "b"]
+    for name, array in arrays.items():
+        assert (again[name].dtype, again[name].shape) == (array.dtype, array.shape)
+        assert again[name].tobytes() == array.tobytes()
+    (path / "arrays.npz").write_bytes(b"PK")
+    with pytest.raises(ValueError, match=r"arrays\.npz is damaged or no npz file"):
+        checkpoint.read_arrays(found)
+    with pytest.raises(ValueError, match=r"arrays\.npz has 2 bytes instead of"):
+        checkpoint.latest_checkpoint(tmp_path)
+
+
+def test_a_checkpoint_without_arrays_has_none(tmp_path, weight):
+    save_steps(tmp_path, weight, [1])
+    assert checkpoint.read_arrays(checkpoint.latest_checkpoint(tmp_path)) is None
+    words = {"a": np.array(["text"], object)}
+    with pytest.raises(TypeError, match="a must hold numbers"):
+        checkpoint.save_checkpoint(tmp_path, 2, {"weight": weight}, {}, arrays=words)
+    assert names(tmp_path) == ["000000001"]
+
+
 def test_state_comes_back_as_plain_values(tmp_path, weight):
     state = {
         "float": 0.1 + 0.2,

@@ -71,3 +71,17 @@ def test_no_episode_ended():
     stats = EpisodeTracker(2).add(np.ones([3, 2]), np.zeros([3, 2], bool), np.ones([3, 2], bool))
     assert (stats.returns.shape, stats.lengths.shape) == ((0,), (0,))
     assert (stats.returns.dtype, stats.lengths.dtype) == (np.float64, np.int64)
+
+
+def test_the_sums_of_episodes_under_way_go_on_in_another_tracker():
+    mask, none = np.ones([1, 2], bool), np.zeros([1, 2], bool)
+    first = EpisodeTracker(2)
+    first.add(np.array([[0.1, 2.0]]), none, mask)
+    state = first.state()
+    second = EpisodeTracker(2)
+    second.restore(state)
+    for tracker in (first, second):
+        stats = tracker.add(np.array([[0.2, 1.0]]), np.array([[True, False]]), mask)
+        assert (stats.returns.tolist(), stats.lengths.tolist()) == ([0.1 + 0.2], [2])
+    assert state["episode_returns"].tolist() == [0.1, 2.0], "it is a copy"
+    assert second.state()["episode_lengths"].tolist() == [0, 2]

@@ -92,6 +92,7 @@ LADDER: tuple[tuple[str, tuple[tuple[str, ...], ...]], ...] = (
                 "rollout_files",
                 "rollout_rows",
                 "samplers.acting",
+                "samplers.env_state",
                 "samplers.episodes",
                 "samplers.policy_fit",
                 "samplers.ray_cluster",

@@ -272,6 +272,62 @@ def test_restored_samplers_go_on_alike():
             second.restore(nonsense)
 
 
+def cartpoles(**settings):
+    env = gym.make_vec("CartPole-v1", num_envs=3, vectorization_mode="sync")
+    return Sampler(env, policy_for(env), num_steps=25, seed=2, **settings)
+
+
+def test_environments_go_on_where_another_sampler_left_them():
+    original, second = cartpoles(), cartpoles()
+    assert original.exact_state() is None, "there is no rollout to go on from"
+    ends = []
+    for _ in range(6):
+        ended = original.collect()[0]
+        ends.append((ended.terminated[-1] | ended.truncated[-1]).any())
+        counters, state = original.state(), original.exact_state()
+        kept = {name: array.copy() for name, array in state.items()}
+        second.restore(counters)
+        assert second.go_on(state)
+        (expected, expected_episodes), (rollout, episodes) = original.collect(), second.collect()
+        assert_same(rollout, expected)
+        np.testing.assert_array_equal(episodes.returns, expected_episodes.returns)
+        np.testing.assert_array_equal(episodes.lengths, expected_episodes.lengths)
+        for name, array in state.items():
+            np.testing.assert_array_equal(array, kept[name], err_msg=name)
+    assert set(ends) == {True, False}
+
+
+def test_a_state_that_does_not_fit_is_refused_and_the_next_rollout_starts_with_a_reset():
+    original, second = cartpoles(), cartpoles()
+    first, _ = original.collect()
+    counters, state = original.state(), original.exact_state()
+    second.restore(counters)
+    expected, _ = second.collect()
+    for spoilt, message in (
+        ({}, "'autoreset' must be"),
+        ({**state, "observations": state["observations"][:, :2]}, "'observations' must be"),
+        ({**state, "ended": state["ended"][:1]}, "'ended' must be"),
+        ({name: state[name] for name in state if name != "episode_returns"}, "episode_returns"),
+        ({**state, "more": state["ended"]}, "'more' must be absent"),
+    ):
+        second.restore(counters)
+        with pytest.raises(ValueError, match=message):
+            second.go_on(spoilt)
+        assert second.exact_state() is None
+        assert_same(second.collect()[0], expected)
+    assert (expected.observations[0] != first.observations[-1]).any()
+
+
+def test_environments_of_which_the_state_is_not_known_are_reset():
+    env = gym.vector.SyncVectorEnv(counting_env_makers(2))
+    sampler = Sampler(env, policy_for(env), num_steps=4)
+    sampler.collect()
+    assert sampler.exact_state() is None
+    assert not sampler.go_on({})
+    rollout, _ = sampler.collect()
+    np.testing.assert_array_equal(rollout.observations[0, :, 2], 0)
+
+
 # --- policies -----------------------------------------------------------------------------------
 
 

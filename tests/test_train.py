@@ -110,7 +110,7 @@ def test_a_signal_ends_the_run_and_the_command_that_is_printed_goes_on(
     assert command[:3] == ["python", "-m", "trpo_tf.train"]
     resumed = run(*command[3:], "--eval_every=0", "--progress=lines")
     assert resumed.status == 0, resumed.err
-    assert "Continuing in one" in resumed.out
+    assert "Continuing in one; its environments begin with a reset.\n" in resumed.out
     assert "128 / 128 steps" in resumed.out
     assert "Exported to model/1" in resumed.out
     assert [row["update"] for row in bandit.rows("one")] == ["1", "2", "3", "4"]

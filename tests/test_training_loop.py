@@ -89,6 +89,43 @@ def test_rows_behind_the_checkpoint_are_made_again() -> None:
     assert bandit.rows("killed") == bandit.rows("whole")
 
 
+@pytest.mark.parametrize("env", ["CartPole", "Hopper"])
+def test_a_run_that_is_killed_anywhere_ends_as_if_it_had_not_been(env: str) -> None:
+    """In the middle of episodes, after a checkpoint or behind it, twice in a row."""
+    settings = {
+        "env": env,
+        "vectorization": "sync",
+        "total_steps": 200,
+        "checkpoint_every": 2,
+        "max_kl_final": 0.001,
+    }
+    assert train(begin("whole", **settings))
+    with loop(begin("killed", **settings)) as training:
+        training.save()
+        for _ in range(3):
+            training._iterate()
+            if training.updates == 2:
+                training.save()
+    for updates in (1, 2):
+        session = resume("killed")
+        assert session.environments_go_on
+        with loop(session) as training:
+            for _ in range(updates):
+                training._iterate()
+            training.save()
+            training._iterate()
+    assert bandit.state("killed")["env_steps"] < bandit.state("whole")["env_steps"]
+    assert train(resume("killed"))
+    assert bandit.rows("killed") == bandit.rows("whole")
+    assert_same_variables("killed", "whole")
+    assert bandit.state("killed")["sampler"] == bandit.state("whole")["sampler"]
+    ours, theirs = bandit.arrays("killed"), bandit.arrays("whole")
+    assert ours.keys() == theirs.keys()
+    for name, array in ours.items():
+        np.testing.assert_array_equal(array, theirs[name], err_msg=name)
+    assert any(float(row["episodes"] or 0) for row in bandit.rows("whole"))
+
+
 @pytest.mark.parametrize(("every", "kept"), [(2, [0, 2, 4]), (1, [2, 3, 4]), (100, [0, 4])])
 def test_checkpoints_come_at_the_start_now_and_then_and_at_the_end(
     every: int, kept: list[int]

@@ -165,6 +165,30 @@ def test_ctrl_c_and_kill_lose_nothing(
     assert {row["lost_rollouts"] for row in rows} == {"0"}
 
 
+def test_a_run_that_is_killed_twice_ends_as_if_it_had_not_been(
+    tmp_path: Path, run_cli: RunCli
+) -> None:
+    settings = (*SHORT, "--checkpoint_every=3")
+    whole = run_cli("train", *settings, "--logdir=whole")
+    assert whole.returncode == 0, whole.stderr
+    arguments = settings
+    for num_rows in (5, 20):
+        with start(tmp_path, *arguments) as process:
+            wait_for_rows(process, tmp_path / "run", num_rows)
+            process.kill()
+            process.communicate(timeout=60)
+        assert process.returncode == -signal.SIGKILL
+        arguments = ("--resume", "--logdir=run")
+    finished = run_cli("train", *arguments)
+    assert finished.returncode == 0, finished.stderr
+    opening = "Continuing in run; its environments go on exactly where they were.\n"
+    assert opening in finished.stdout
+    assert bandit.rows(tmp_path / "run") == bandit.rows(tmp_path / "whole")
+    ours, theirs = bandit.variables(tmp_path / "run"), bandit.variables(tmp_path / "whole")
+    for name, value in ours.items():
+        np.testing.assert_array_equal(value, theirs[name], err_msg=name)
+
+
 def test_a_refusal_is_one_line_without_a_traceback(run_cli: RunCli) -> None:
     refused = run_cli("train", "--env=CartPole", "--total_steps=10", "--intra_op_threads=1")
     assert refused.returncode == 1

@@ -13,8 +13,10 @@ import numpy as np
 import pytest
 
 from trpo_tf import training_session
-from trpo_tf.checkpoint import save_checkpoint
+from trpo_tf.checkpoint import latest_checkpoint, save_checkpoint
 from trpo_tf.config import TRPOConfig, setting_names
+from trpo_tf.manifest import write_manifest
+from trpo_tf.npz_file import npz_bytes
 from trpo_tf.run_directory import load_run
 from trpo_tf.training_session import FIXED_SETTINGS, Finished, Session
 
@@ -42,7 +44,11 @@ def save(session: Session, **state: Any) -> None:
     counters = {"env_steps": 0, "sampler": components.sampler.state(), **state}
     version = int(components.trpo.policy_version.numpy())
     save_checkpoint(
-        session.run.checkpoints_path, version, components.trpo.checkpointables(), counters
+        session.run.checkpoints_path,
+        version,
+        components.trpo.checkpointables(),
+        counters,
+        arrays=components.sampler.exact_state(),
     )
 
 
@@ -93,6 +99,7 @@ def test_resuming_gives_back_every_variable_and_counter(sampler: str) -> None:
     with contextlib.closing(resumed):
         assert resumed.is_resumed
         assert resumed.state["best_return"] == 1.5
+        assert not resumed.environments_go_on
         counters = {"next_step": 32, "env_steps": 64}
         assert resumed.components.sampler.state().items() >= counters.items()
         assert int(resumed.components.trpo.policy_version.numpy()) == 2
@@ -109,6 +116,61 @@ def test_resuming_gives_back_every_variable_and_counter(sampler: str) -> None:
             128,
             "flag on resuming",
         )
+
+
+def stopped_in_cartpole() -> np.ndarray:
+    """Saves a run in environments that can be put back; returns the returns under way."""
+    with begun("one", env="CartPole", vectorization="sync") as session:
+        rollout, _ = session.components.sampler.collect()
+        session.components.trpo.update(rollout)
+        save(session)
+        scaling = session.components.trpo.advantage.return_scaling
+        assert scaling is not None
+        return scaling.discounted_return.numpy()
+
+
+@pytest.mark.parametrize(
+    ("changes", "goes_on"),
+    [({}, True), ({"vectorization": "async"}, False), ({"sampler": "async"}, False)],
+    ids=["as it was", "in processes", "in the background"],
+)
+def test_environments_and_their_returns_go_on_where_they_can(
+    changes: dict[str, Any], goes_on: bool
+) -> None:
+    under_way = stopped_in_cartpole()
+    assert under_way.any()
+    resumed = training_session.resume(changes, "one", [])
+    assert isinstance(resumed, Session)
+    with contextlib.closing(resumed):
+        assert resumed.environments_go_on == goes_on
+        restored = resumed.components.trpo.advantage.return_scaling
+        assert restored is not None
+        np.testing.assert_array_equal(restored.discounted_return, under_way * goes_on)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({}, "'autoreset' must be bool[2], got nothing"),
+        ({"autoreset": np.zeros(2, bool), "x": np.zeros(1)}, "'classic_control.cartpole."),
+    ],
+)
+def test_a_hostile_state_of_the_environments_is_refused_with_one_line(
+    arrays: dict[str, np.ndarray], message: str
+) -> None:
+    stopped_in_cartpole()
+    found = latest_checkpoint("one/checkpoints")
+    assert found is not None
+    (found.path / "arrays.npz").write_bytes(npz_bytes(arrays))
+    (found.path / "manifest.json").unlink()
+    write_manifest(found.path, "checkpoint 1")
+    with pytest.raises(ValueError, match="cannot be continued from") as refused:
+        training_session.resume({}, "one", [])
+    text = str(refused.value)
+    assert text.startswith("one/checkpoints/000000001 cannot be continued from: the state of the")
+    assert message in text
+    assert text.endswith("Remove it to go on from the checkpoint before.")
+    assert "\n" not in text
 
 
 @pytest.mark.parametrize("final", [None, 0.002])

@@ -1,10 +1,11 @@
 """Checkpoints that are whole or absent, and resume that never starts over in silence.
 
 `<directory>/<step, nine digits>/` holds the variables (TensorFlow's format), `state.json` (plain
-counters) and `manifest.json` (size and SHA-256 of each file). A checkpoint is written under a
-temporary name, brought to the disk and renamed, so a kill at any moment leaves the older ones
-whole; older ones go only after the new one is in place. `tf.train.CheckpointManager` gives neither
-this nor a fall-back, and takes a lost index file for a fresh start.
+counters), `arrays.npz` where arrays were given, and `manifest.json` (size and SHA-256 of each
+file). A checkpoint is written under a temporary name, brought to the disk and renamed, so a kill at
+any moment leaves the older ones whole; older ones go only after the new one is in place.
+`tf.train.CheckpointManager` gives neither this nor a fall-back, and takes a lost index file for a
+fresh start.
 """
 
 from __future__ import annotations
@@ -19,10 +20,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from trpo_tf import atomic_files, manifest, named_variables
+from trpo_tf import atomic_files, manifest, named_variables, npz_file
 
 _VARIABLES = "variables"
 _STATE = "state.json"
+_ARRAYS = "arrays.npz"
 _REPLACED = ".replaced"
 _DAMAGED = "damaged-"
 _ENTRY = re.compile(rf"(\d{{9,18}})({re.escape(_REPLACED)})?", re.ASCII)
@@ -46,6 +48,7 @@ def save_checkpoint(
     trackables: Mapping[str, Any],
     state: Mapping[str, Any],
     keep: int = 3,
+    arrays: Mapping[str, np.ndarray] | None = None,
 ) -> Path:
     """Writes a checkpoint in one step and then removes all but the last few.
 
@@ -58,13 +61,14 @@ def save_checkpoint(
         trackables: what holds variables, by name; see `named_variables`.
         state: JSON-able counters (numbers, texts, lists, dictionaries; NumPy scalars become plain).
         keep: how many checkpoints stay, at least 1.
+        arrays: numbers that come back bit for bit, by name; None: there are none.
 
     Returns:
         The directory of the new checkpoint.
 
     Raises:
         ValueError: `step` or `keep` is out of range, or a later whole checkpoint exists.
-        TypeError: the state holds what JSON cannot.
+        TypeError: the state holds what JSON cannot, or an array something else than numbers.
         OSError: it cannot be written; names the path. Checkpoints that exist stay.
 
     >>> import tempfile, tensorflow as tf
@@ -89,6 +93,8 @@ def save_checkpoint(
     with atomic_files.atomic_directory(final) as temporary:
         named_variables.write_variables(temporary / _VARIABLES, variables)
         (temporary / _STATE).write_text(state_text, encoding="utf-8")
+        if arrays is not None:
+            (temporary / _ARRAYS).write_bytes(npz_file.npz_bytes(arrays))
         manifest.write_manifest(temporary, _label(step))
     _remove_old(folder, keep)
     return final
@@ -170,6 +176,17 @@ def read_state(checkpoint: Checkpoint) -> dict[str, Any]:
     if not isinstance(state, dict):
         raise ValueError(f"{path} must hold a JSON object, got {type(state).__name__}.")
     return state
+
+
+def read_arrays(checkpoint: Checkpoint) -> dict[str, np.ndarray] | None:
+    """The arrays that were saved beside the state, read-only; None if there were none.
+
+    Raises:
+        ValueError: they cannot be read.
+        OSError: they must not be read.
+    """
+    path = checkpoint.path / _ARRAYS
+    return npz_file.read_npz(path) if os.path.lexists(path) else None
 
 
 def _label(step: int) -> str:

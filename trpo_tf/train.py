@@ -133,7 +133,7 @@ def _prepare(values: Any, config: TRPOConfig) -> None:
 def _train(session: Session, values: Any) -> int | None:
     """Trains and, when all steps are made, exports; returns the signal that came before, if any."""
     run, config = session.run, session.run.record.config
-    print(f"{'Continuing' if session.is_resumed else 'Training'} in {run.path}", flush=True)
+    print(_opening(session), flush=True)
     is_done = session.state.get("env_steps", 0) >= config.total_steps
     display = make_display("none" if is_done else values.progress, config.env, config.total_steps)
     progress = session.state.get("progress", {}) if session.is_resumed else None
@@ -158,6 +158,13 @@ def _train(session: Session, values: Any) -> int | None:
         f"  {training_report.resume_command(run.path, values.export_dir)}"
     )
     return int(number)
+
+
+def _opening(session: Session) -> str:
+    if not session.is_resumed:
+        return f"Training in {session.run.path}"
+    how = "go on exactly where they were" if session.environments_go_on else "begin with a reset"
+    return f"Continuing in {session.run.path}; its environments {how}."
 
 
 def _report(session: Session, loop: TrainingLoop, version: Path) -> None:

@@ -112,6 +112,7 @@ class TrainingLoop:
             components.trpo.checkpointables(),
             state,
             run.record.config.keep_checkpoints,
+            components.sampler.exact_state(),
         )
 
     def export(self, export_dir: str | os.PathLike[str], verify: bool = True) -> Path:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from trpo_tf import assembly, checkpoint, run_record
 from trpo_tf.assembly import Components
+from trpo_tf.checkpoint import Checkpoint
 from trpo_tf.config import TRPOConfig
 from trpo_tf.environment_ids import resolve_env_id
 from trpo_tf.environments import best_vectorization
@@ -44,12 +45,15 @@ class Session(NamedTuple):
         components: what trains.
         state: counters of the checkpoint that training continues from; empty for a new run.
         is_resumed: whether the run had begun before.
+        environments_go_on: whether the environments of a resumed run are exactly where they were;
+            if not, they begin with a reset.
     """
 
     run: RunDirectory
     components: Components
     state: dict[str, Any]
     is_resumed: bool
+    environments_go_on: bool
 
     def close(self) -> None:
         """Closes the environments and unlocks the directory."""
@@ -154,7 +158,7 @@ def begin(
             _take_weights(init_from, components, record)
         run = RunDirectory.create(logdir, record)
         undo.pop_all()
-    return Session(run, components, state={}, is_resumed=False)
+    return Session(run, components, state={}, is_resumed=False, environments_go_on=False)
 
 
 def resume(
@@ -162,9 +166,10 @@ def resume(
 ) -> Session | Finished:
     """Takes up a run where its newest whole checkpoint left it.
 
-    Variables, optimiser slots, normalisers, return scaling and counters continue exactly; the
-    environments are reset, and with them the returns of the episodes that were under way. A run
-    that was stopped before its first checkpoint begins again.
+    Variables, optimiser slots, normalisers, return scaling and counters continue exactly. So do the
+    environments, and with them all bits of the run, where one sampler steps such as can be put back
+    (`samplers.env_state`). All others are reset, and the returns of the episodes that were under
+    way with them. A run that was stopped before its first checkpoint begins again.
 
     Args:
         given: settings to change, by name; those in `FIXED_SETTINGS` must be as they were.
@@ -190,15 +195,28 @@ def resume(
         undo.callback(components.sampler.close)
         policy = components.policy
         record.check_spaces(policy.observation_space, policy.action_space)
-        if found is not None:
-            checkpoint.restore_checkpoint(found, components.trpo.checkpointables())
-            components.sampler.restore(state.get("sampler", {}))
-            scaling = components.trpo.advantage.return_scaling
-            if scaling is not None:
-                scaling.begin_episodes()
+        goes_on = found is not None and _take_up(found, components, state)
         run.rewrite_record(record.resumed(describe_session(command_line)))
         undo.pop_all()
-    return Session(run, components, state, is_resumed=True)
+    return Session(run, components, state, is_resumed=True, environments_go_on=goes_on)
+
+
+def _take_up(found: Checkpoint, components: Components, state: Mapping[str, Any]) -> bool:
+    """Continues from a checkpoint; returns whether the environments do so too."""
+    checkpoint.restore_checkpoint(found, components.trpo.checkpointables())
+    components.sampler.restore(state.get("sampler", {}))
+    arrays = checkpoint.read_arrays(found)
+    try:
+        goes_on = arrays is not None and components.sampler.go_on(arrays)
+    except ValueError as error:
+        raise ValueError(
+            f"{found.path} cannot be continued from: {error} Remove it to go on from the "
+            "checkpoint before."
+        ) from error
+    scaling = components.trpo.advantage.return_scaling
+    if scaling is not None and not goes_on:
+        scaling.begin_episodes()
+    return goes_on
 
 
 def _refuse_changes(

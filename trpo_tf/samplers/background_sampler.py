@@ -134,6 +134,14 @@ class BackgroundSampler:
         self._lost_before = int(state.get("lost_rollouts", 0))
         self.dropped_rollouts = int(state.get("dropped_rollouts", 0))
 
+    def exact_state(self) -> dict[str, np.ndarray] | None:
+        """None: what is collected ahead leaves the environments elsewhere than the learner is."""
+        return None
+
+    def go_on(self, state: Mapping[str, np.ndarray]) -> bool:
+        """False: the environments start with a reset, whatever another sampler has left."""
+        return False
+
     def close(self) -> None:
         """Ends everything that collects and frees the environments."""
         if self._is_closed:

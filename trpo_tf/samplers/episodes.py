@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -69,3 +70,12 @@ class EpisodeTracker:
                 self._returns[row_ended] = 0.0
                 self._lengths[row_ended] = 0
         return EpisodeStats(np.concatenate(returns), np.concatenate(lengths))
+
+    def state(self) -> dict[str, np.ndarray]:
+        """The sums so far of the episodes under way, [B] each."""
+        return {"episode_returns": self._returns.copy(), "episode_lengths": self._lengths.copy()}
+
+    def restore(self, state: Mapping[str, np.ndarray]) -> None:
+        """Takes up the sums of `state()`."""
+        self._returns[:] = state["episode_returns"]
+        self._lengths[:] = state["episode_lengths"]

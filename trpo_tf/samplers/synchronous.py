@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from trpo_tf import spaces
 from trpo_tf.execution import Execution
-from trpo_tf.samplers import acting, vector_env
+from trpo_tf.samplers import acting, env_state, vector_env
 from trpo_tf.samplers.acting import Inference, Snapshot
 from trpo_tf.samplers.action_noise import ActionNoise
 from trpo_tf.samplers.episodes import EpisodeTracker, valid_rows
@@ -153,6 +153,44 @@ class Sampler:
         self._next_step, self.env_steps = next_step, env_steps
         self._observations = None
 
+    def exact_state(self) -> dict[str, np.ndarray] | None:
+        """Where the environments and their episodes stand, for `go_on`.
+
+        Returns:
+            Plain numbers by name; None before the first rollout, after one that the environment
+            ended by raising, and for environments of which `env_state.capture` cannot say it.
+        """
+        if self._observations is None:
+            return None
+        environments = env_state.capture(self.env)
+        if environments is None:
+            return None
+        return {**environments, **self._bookkeeping(self._observations)}
+
+    def go_on(self, state: Mapping[str, np.ndarray]) -> bool:
+        """Puts environments and episodes where `exact_state()` found them; after `restore`.
+
+        The next rollout is then, bit for bit, the one that would have followed.
+
+        Returns:
+            Whether it was done (see `env_state.restore`); if not, the next rollout starts with a
+            reset.
+
+        Raises:
+            ValueError: if `state` is of other environments; the next rollout starts with a reset.
+        """
+        self._observations = None
+        own = {name: state[name] for name in self._bookkeeping(None) if name in state}
+        environments = {name: array for name, array in state.items() if name not in own}
+        if not env_state.restore(self.env, environments):
+            return False
+        spec = self._observation_specs
+        observations = np.empty(spec.shape, spec.dtype.as_numpy_dtype)
+        env_state.check_form(own, self._bookkeeping(observations))
+        self._observations, self._ended = own["observations"], own["ended"]
+        self._episodes.restore(own)
+        return True
+
     def replace_env(self, env: gym.vector.VectorEnv) -> None:
         """Goes on in other environments of the same kind, with a reset; for those that have died.
 
@@ -170,6 +208,10 @@ class Sampler:
     def close(self) -> None:
         """Closes the environment, worker processes beside a dead one included."""
         vector_env.close(self.env)
+
+    def _bookkeeping(self, observations: Any) -> dict[str, Any]:
+        """What belongs to the environments' state outside of them, by name."""
+        return {"observations": observations, "ended": self._ended, **self._episodes.state()}
 
     def _first_observations(self) -> Any:
         """Those where the last rollout ended, or of a reset."""
