@@ -72,3 +72,17 @@ def test_an_environment_without_pictures_is_an_error(job: dict[str, Any]) -> Non
     with pytest.raises(RuntimeError, match="renders no picture"):
         film_worker.film({**job, "env_id": "Blind-v0", "env_kwargs": {}})
     gym.registry.pop("Blind-v0")
+
+
+def test_the_camera_follows_a_task_that_has_one_unless_one_is_chosen() -> None:
+    pytest.importorskip("mujoco")
+    # Nothing is drawn, so no graphics library is needed.
+    cameras = [
+        film_worker._make_env(env_id, env_kwargs).unwrapped.mujoco_renderer.camera_id
+        for env_id, env_kwargs in [
+            ("Walker2d-v5", {}),
+            ("Walker2d-v5", {"camera_id": -1}),
+            ("Reacher-v5", {}),
+        ]
+    ]
+    assert cameras == [0, -1, -1]

@@ -16,6 +16,7 @@ import gymnasium as gym
 import numpy as np
 
 _DEFAULT_FRAMES_PER_SECOND = 30
+_CAMERA_ARGUMENTS = {"camera_id", "camera_name", "default_camera_config"}
 
 
 def film(job: dict[str, Any]) -> float:
@@ -45,7 +46,17 @@ def _make_env(env_id: str, env_kwargs: dict[str, Any]) -> Any:
         # Its preprocessing is ours, and it draws its pictures without a graphics library.
         environments = importlib.import_module("trpo_tf.environments")
         return environments.make_env(env_id, env_kwargs, render_mode="rgb_array")
-    return gym.make(env_id, render_mode="rgb_array", **env_kwargs)
+    env = gym.make(env_id, render_mode="rgb_array", **env_kwargs)
+    renderer = getattr(env.unwrapped, "mujoco_renderer", None)
+    if renderer is not None and not _CAMERA_ARGUMENTS & env_kwargs.keys():
+        _follow(renderer)
+    return env
+
+
+def _follow(renderer: Any) -> None:
+    """Films by the task's own camera, if it has one: Gymnasium 1.4 takes one that stands still."""
+    mujoco = importlib.import_module("mujoco")
+    renderer.camera_id = mujoco.mj_name2id(renderer.model, mujoco.mjtObj.mjOBJ_CAMERA, "track")
 
 
 def _render(env: Any) -> Any:
