@@ -13,10 +13,12 @@ OF_THE_WHOLE = frozenset(
     {
         "completeness",
         "conformance",
+        "cpp_loader",
         "extras",
         "imports",
         "kl_bound",
         "off_policy_mdp",
+        "openvino",
         "readme",
         "security_rules",
         "tabular_mdp",

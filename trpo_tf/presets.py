@@ -220,8 +220,8 @@ def preset(env: str) -> Preset:
     Args:
         env: Gymnasium id, with or without version and module.
 
-    >>> preset("Swimmer-v5").settings
-    {'discount': 0.9999}
+    >>> preset("Pusher-v5").settings
+    {'initial_log_std': -1.0}
     >>> preset("ALE/Pong-v5").name, preset("Unheard-v0").name
     ('ALE/*', 'default')
     """

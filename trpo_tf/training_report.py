@@ -17,14 +17,14 @@ _INDENT = "  "
 def settings_table(config: TRPOConfig, origins: Mapping[str, str], width: int = 100) -> str:
     r"""All settings, grouped by where they come from, what the user said first.
 
-    >>> config = TRPOConfig(env="Swimmer-v5", discount=0.9999)
+    >>> config = TRPOConfig(env="Reacher-v5", initial_log_std=-1.0)
     >>> origins = dict.fromkeys(config.to_json(), "default")
-    >>> origins |= {"env": "flag", "discount": "preset Swimmer"}
+    >>> origins |= {"env": "flag", "initial_log_std": "preset Reacher"}
     >>> print("\n".join(settings_table(config, origins).splitlines()[:4]))
     flag
-      env=Swimmer-v5
-    preset Swimmer (zoo: discount 0.9999, 359; with 0.99 everyone stays between 31 and 121)
-      discount=0.9999
+      env=Reacher-v5
+    preset Reacher (zoo's PyBullet Reacher: log_std_init -1; trial: -3.7 in training with the defaults)
+      initial_log_std=-1.0
     """
     groups: dict[str, list[str]] = {}
     for name in config.to_json():
