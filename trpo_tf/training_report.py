@@ -17,14 +17,14 @@ _INDENT = "  "
 def settings_table(config: TRPOConfig, origins: Mapping[str, str], width: int = 100) -> str:
     r"""All settings, grouped by where they come from, what the user said first.
 
-    >>> config = TRPOConfig(env="Reacher-v5", initial_log_std=-1.0)
+    >>> config = TRPOConfig(env="LunarLanderContinuous-v3", total_steps=200_000)
     >>> origins = dict.fromkeys(config.to_json(), "default")
-    >>> origins |= {"env": "flag", "initial_log_std": "preset Reacher"}
-    >>> print("\n".join(settings_table(config, origins).splitlines()[:4]))
+    >>> origins |= {"env": "flag", "total_steps": "preset LunarLanderContinuous"}
+    >>> print("\n".join(settings_table(config, origins).splitlines()[:4]))  # doctest: +ELLIPSIS
     flag
-      env=Reacher-v5
-    preset Reacher (zoo's PyBullet Reacher: log_std_init -1; trial: -3.7 in training with the defaults)
-      initial_log_std=-1.0
+      env=LunarLanderContinuous-v3
+    preset LunarLanderContinuous (zoo: its defaults with normalised observations, batches of ...
+      total_steps=200000
     """
     groups: dict[str, list[str]] = {}
     for name in config.to_json():
