@@ -111,6 +111,7 @@ def test_environments_are_closed_also_after_an_error() -> None:
         ({"episodes": 0}, "episodes must be >= 1, got 0"),
         ({"episodes": 1, "num_envs": 0}, "num_envs must be >= 1, got 0"),
         ({"episodes": 1, "seed": -1}, "seed must be >= 0, got -1"),
+        ({"episodes": 1, "max_steps": 0}, "max_steps must be >= 1, got 0"),
     ],
 )
 def test_counts_are_checked(arguments: dict[str, int], message: str) -> None:

@@ -90,6 +90,7 @@ LADDER: tuple[tuple[str, tuple[tuple[str, ...], ...]], ...] = (
             ),
             (
                 "rollout_files",
+                "rollout_fault",
                 "rollout_rows",
                 "samplers.acting",
                 "samplers.env_state",

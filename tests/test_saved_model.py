@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import resource
 import subprocess
 import sys
 import threading
@@ -426,6 +427,7 @@ def test_a_killed_export_leaves_no_version(tmp_path: Path, repository: Path) -> 
     assert all(name.startswith(".tmp-") for name in leftovers)
     assert len(leftovers) == 1
     assert export_policy(policy, base, verify=False).name == "2"
+    assert sorted(path.name for path in base.iterdir()) == ["1", "2"]
 
 
 def test_an_export_that_fails_leaves_nothing(
@@ -437,6 +439,20 @@ def test_an_export_that_fails_leaves_nothing(
     monkeypatch.setattr("trpo_tf.saved_model.write_warmup", fail)
     with pytest.raises(OSError, match="No space left"):
         export_policy(make_policy(zoo.VECTOR, zoo.TORQUES), tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("most_bytes", [100, 3000, 20_000])
+def test_a_full_disk_is_named_and_leaves_nothing(tmp_path: Path, most_bytes: int) -> None:
+    # A file-size limit stands for it; what is too large first are variables, graph or requests.
+    policy = make_policy(zoo.VECTOR, zoo.TORQUES, hidden_sizes=(8,))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, hard))
+    try:
+        with pytest.raises(OSError, match=str(tmp_path)):
+            export_policy(policy, tmp_path, verify=False)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert list(tmp_path.iterdir()) == []
 
 

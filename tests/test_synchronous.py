@@ -580,6 +580,8 @@ def test_bad_arguments():
         Sampler(env, policy, num_steps=0)
     with pytest.raises(ValueError, match="seed must be >= 0 and < 2147483646"):
         Sampler(env, policy, num_steps=5, seed=-1)
+    with pytest.raises(ValueError, match="timeout must be > 0 seconds, got 0"):
+        Sampler(env, policy, num_steps=5, timeout=0)
     with pytest.raises(ValueError, match="inference must be one of auto, litert, tensorflow, got"):
         Sampler(env, policy, num_steps=5, inference="fast")
     with pytest.raises(ValueError, match="autoreset mode must be NEXT_STEP, got SAME_STEP"):

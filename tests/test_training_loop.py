@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import signal
 import threading
 from collections.abc import Iterator
@@ -216,6 +217,7 @@ def test_numbers_that_are_not_finite_stop_the_run_and_leave_it_intact(spoil: str
     with pytest.raises(TrainingStopped) as stopped:
         train(session)
     assert "3 updates in a row were refused (NON_FINITE_ROLLOUT)" in str(stopped.value)
+    assert "In the last one environment 0 gave the reward " in str(stopped.value)
     assert "The last checkpoint in one is intact; --resume continues" in str(stopped.value)
     statuses = [row["status"] for row in bandit.rows("one")]
     assert statuses == ["ACCEPTED"] * 2 + ["NON_FINITE_ROLLOUT"] * 3
@@ -240,6 +242,30 @@ def test_a_dead_worker_stops_the_run_and_leaves_it_intact(monkeypatch: pytest.Mo
     monkeypatch.setattr(bandit.Bandit, "dies_at", None)
     assert train(resume("one"))
     assert len(bandit.rows("one")) == 4
+
+
+def test_what_the_environment_raises_is_named_with_its_place(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def diverge(env: bandit.Bandit, action: Any) -> Any:
+        raise ArithmeticError("the simulator diverged")
+
+    session = begin("one")
+    monkeypatch.setattr(bandit.Bandit, "step", diverge)
+    expected = (
+        r"Bandit-v0 \(seed 0\) failed: ArithmeticError: the simulator diverged \(.*"
+        r"test_training_loop.py:\d+, in diverge; .*The last checkpoint in one is intact"
+    )
+    with pytest.raises(TrainingStopped, match=expected):
+        train(session)
+
+
+def test_an_evaluation_that_does_not_end_stops_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    played = functools.partial(training_loop.evaluate, max_steps=50)
+    monkeypatch.setattr(training_loop, "evaluate", played)
+    with pytest.raises(TrainingStopped, match=r"has not ended after 50 steps\. Give the"):
+        train(begin("one", eval_every=32, eval_episodes=2))
+    assert bandit.state("one")["env_steps"] == 0
 
 
 # --- asynchronous runs --------------------------------------------------------------------------

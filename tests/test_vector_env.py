@@ -161,6 +161,39 @@ def test_a_death_is_an_error_of_the_next_reset_too():
     vector_env.close(env)
 
 
+@pytest.mark.parametrize("is_stopped", [True, False])
+def test_workers_that_do_not_answer_in_time_are_named_and_killed(is_stopped):
+    env = stubborn_env()
+    vector_env.step(env, actions(0, 0, 0), 7, timeout=60)
+    if is_stopped:
+        os.kill(env.processes[1].pid, signal.SIGSTOP)
+    pid = env.processes[1].pid
+    expected = rf"hang: environment 1 \(no answer for 0.3 s\) of seed 8 in process {pid}\."
+    with pytest.raises(WorkersLost, match=expected):
+        vector_env.step(env, actions(0, 0 if is_stopped else -1, 0), 7, timeout=0.3)
+    vector_env.close(env)
+    assert not any(process.is_alive() for process in env.processes)
+
+
+def test_a_reset_that_does_not_end_is_a_hang_too():
+    env = stubborn_env()
+    os.kill(env.processes[2].pid, signal.SIGSTOP)
+    with pytest.raises(WorkersLost, match=r"environment 2 \(no answer for 0.3 s\) of seed 5"):
+        vector_env.reset(env, seed=3, timeout=0.3)
+    vector_env.close(env)
+    assert not any(process.is_alive() for process in env.processes)
+
+
+def test_an_observation_that_does_not_fit_is_named_with_its_environment():
+    env = gym.vector.SyncVectorEnv(counting_env_makers(2))
+    vector_env.reset(env, seed=0)
+    step = env.envs[1].step
+    env.envs[1].step = lambda action: (np.zeros(7), *step(action)[1:])
+    expected = r"environment 1 gave an observation .* array of shape \[7\] and dtype float64"
+    with pytest.raises(ValueError, match=expected):
+        vector_env.step(env, np.zeros([2, 1], np.float32))
+
+
 def test_errors_of_a_reset_pass_through():
     env = gym.vector.SyncVectorEnv(counting_env_makers(2))
     env.envs[0].reset = lambda **settings: 1 / 0

@@ -220,7 +220,14 @@ def make_sampler(
     if config.sampler == "ray":
         env.close()
         return _make_ray_sampler(config, policy, execution)
-    sampler = Sampler(env, policy, config.num_steps, seed=config.seed, execution=execution)
+    sampler = Sampler(
+        env,
+        policy,
+        config.num_steps,
+        seed=config.seed,
+        execution=execution,
+        timeout=config.worker_timeout,
+    )
     if config.sampler == "sync":
         return sampler
     return AsyncSampler(

@@ -119,10 +119,12 @@ def remove_directory(path: str | os.PathLike[str]) -> None:
     """
     doomed = _temporary_name(Path(path))
     os.rename(path, doomed)
-    if doomed.is_symlink() or not doomed.is_dir():
-        doomed.unlink()
-    else:
-        shutil.rmtree(doomed)
+    # Someone's cleaning may be at it too.
+    with contextlib.suppress(FileNotFoundError):
+        if doomed.is_symlink() or not doomed.is_dir():
+            doomed.unlink()
+        else:
+            shutil.rmtree(doomed)
 
 
 def remove_stale_temporaries(directory: str | os.PathLike[str]) -> list[str]:
@@ -240,10 +242,14 @@ def _remove_if_abandoned(entry: os.DirEntry[str]) -> bool:
     except BlockingIOError:
         return False
     else:
-        if entry.is_dir(follow_symlinks=False):
-            shutil.rmtree(entry.path)
-        else:
-            os.unlink(entry.path)
+        try:
+            if entry.is_dir(follow_symlinks=False):
+                shutil.rmtree(entry.path)
+            else:
+                os.unlink(entry.path)
+        except FileNotFoundError:
+            # Its owner was removing it.
+            return False
         return True
     finally:
         os.close(descriptor)

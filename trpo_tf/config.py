@@ -79,7 +79,8 @@ class TRPOConfig:
     )
     worker_timeout: float = number(
         300.0,
-        "Seconds without a step after which the environments of async and ray count as hung.",
+        "Seconds without a step after which environments count as hung: those of async and ray, "
+        "and all that step in processes (vectorization=async).",
         "30 to 600",
         minimum=0,
         exclusive=True,

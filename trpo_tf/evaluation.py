@@ -14,6 +14,7 @@ from trpo_tf.action_map import to_env_actions
 from trpo_tf.types import EpisodeStats
 
 _SEED_LIMIT = 2**31
+_MOST_STEPS = 200_000
 
 
 def evaluate(
@@ -22,6 +23,7 @@ def evaluate(
     episodes: int,
     seed: int = 0,
     num_envs: int = 8,
+    max_steps: int = _MOST_STEPS,
 ) -> EpisodeStats:
     """Plays a fixed set of episodes to their ends.
 
@@ -38,12 +40,14 @@ def evaluate(
         episodes: E, how many are played, ≥ 1.
         seed: of the episodes' beginnings, ≥ 0.
         num_envs: B, episodes that are under way at once, ≥ 1.
+        max_steps: after which an episode counts as one that never ends, ≥ 1.
 
     Returns:
         Undiscounted returns in raw rewards and lengths in steps, [E], in the order of e.
 
     Raises:
-        ValueError: if `episodes` or `num_envs` is below 1 or `seed` below 0.
+        ValueError: if `episodes`, `num_envs` or `max_steps` is below 1 or `seed` below 0, or an
+            episode does not end.
 
     >>> stats = evaluate(
     ...     lambda observations: np.zeros(len(observations), int),
@@ -54,9 +58,11 @@ def evaluate(
     True
     """
     _check_counts(episodes, seed, num_envs)
+    if max_steps < 1:
+        raise ValueError(f"max_steps must be >= 1, got {max_steps}. The default is {_MOST_STEPS}.")
     envs = [make_env() for _ in range(min(num_envs, episodes))]
     try:
-        return _play(act, envs, episodes, seed)
+        return _play(act, envs, episodes, seed, max_steps)
     finally:
         for env in envs:
             env.close()
@@ -112,7 +118,11 @@ def _check_counts(episodes: int, seed: int, num_envs: int) -> None:
 
 
 def _play(
-    act: Callable[[Any], Any], envs: Sequence[gym.Env], episodes: int, seed: int
+    act: Callable[[Any], Any],
+    envs: Sequence[gym.Env],
+    episodes: int,
+    seed: int,
+    max_steps: int,
 ) -> EpisodeStats:
     space = envs[0].observation_space
     returns, lengths = np.zeros(episodes, np.float64), np.zeros(episodes, np.int64)
@@ -130,6 +140,12 @@ def _play(
             current[index] = observation
             returns[episode] += float(reward)
             lengths[episode] += 1
+            if lengths[episode] >= max_steps and not (terminated or truncated):
+                raise ValueError(
+                    f"episode {episode} of an evaluation has not ended after {max_steps:,} steps. "
+                    "Give the environment a time limit (gymnasium.register(max_episode_steps=…)), "
+                    "or switch evaluations off (eval_every=0)."
+                )
             if terminated or truncated:
                 playing[index] = None
                 if next_episode < episodes:

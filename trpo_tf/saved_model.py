@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from trpo_tf import policies, spaces
-from trpo_tf.atomic_files import atomic_directory
+from trpo_tf.atomic_files import atomic_directory, remove_stale_temporaries
 from trpo_tf.model_card import METADATA_FILE, model_card
 from trpo_tf.model_versions import next_version, remove_old_versions
 from trpo_tf.signatures import SAMPLE, named_inputs, signature_functions, trace_signatures
@@ -102,6 +102,9 @@ def export_policy(
         policy, observation_space, action_space, rescale_actions, signatures, metadata or {}
     )
     base = Path(export_dir)
+    if base.is_dir():
+        # An exporter that was killed leaves a whole model's worth of them.
+        remove_stale_temporaries(base)
     while True:
         version = base / str(next_version(base))
         try:
@@ -141,13 +144,18 @@ def _write(
     module = tf.Module()
     variables = {id(v): v for signature in signatures.values() for v in signature.variables}
     module.tf_variables = list(variables.values())
-    tf.saved_model.save(
-        module,
-        str(staging),
-        signatures=dict(signatures),
-        options=tf.saved_model.SaveOptions(save_debug_info=False),
-    )
-    write_warmup(staging, warmup_requests(model_name, calls))
+    try:
+        tf.saved_model.save(
+            module,
+            str(staging),
+            signatures=dict(signatures),
+            options=tf.saved_model.SaveOptions(save_debug_info=False),
+        )
+        write_warmup(staging, warmup_requests(model_name, calls))
+    except tf.errors.OpError as error:
+        # TensorFlow's own word for a full disk.
+        reason = str(error.message).splitlines()[0]
+        raise OSError(f"{staging} cannot be written: {reason}") from error
     text = json.dumps(card, indent=2, allow_nan=False) + "\n"
     (staging / "assets.extra" / METADATA_FILE).write_text(text, encoding="utf-8")
 

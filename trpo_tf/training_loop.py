@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import os
 import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
-from trpo_tf import atomic_files, checkpoint, environments, memory, saved_model
+from trpo_tf import atomic_files, checkpoint, environments, memory, rollout_fault, saved_model
 from trpo_tf.errors import TrainingStopped
 from trpo_tf.evaluation import deterministic_actor, evaluate
 from trpo_tf.interruption import Interruption
@@ -69,7 +72,8 @@ class TrainingLoop:
 
         Raises:
             TrainingStopped: too many updates in a row were refused for numbers that are not finite,
-                or the environment's workers have died. The last checkpoint is intact.
+                the environment's workers have died, or the environment raised something. The last
+                checkpoint is intact.
             OSError: something cannot be written.
         """
         config = self.session.run.record.config
@@ -137,7 +141,8 @@ class TrainingLoop:
         sampler = self.session.components.sampler
         steps_before = self.env_steps
         began = time.perf_counter()
-        rollout, episodes = self._collect()
+        with self._failures_named():
+            rollout, episodes = sampler.collect()
         collected = time.perf_counter()
         info = self.session.components.trpo.update(rollout)
         updated = time.perf_counter()
@@ -153,13 +158,23 @@ class TrainingLoop:
             lost_rollouts=sampler.lost_rollouts,
             dropped_rollouts=sampler.dropped_rollouts,
         )
-        self._count_refusal(info)
+        self._count_refusal(info, rollout)
 
-    def _collect(self) -> tuple[Rollout, EpisodeStats]:
+    @contextmanager
+    def _failures_named(self) -> Iterator[None]:
+        """What an environment raises, whatever it is, as one line with its place in the source."""
         try:
-            return self.session.components.sampler.collect()
+            yield
         except (WorkersLost, TimeoutError) as error:
             raise TrainingStopped(f"{error} {self._way_on()}") from error
+        except Exception as error:
+            config = self.session.run.record.config
+            place = traceback.extract_tb(error.__traceback__)[-1]
+            raise TrainingStopped(
+                f"{config.env} (seed {config.seed}) failed: {type(error).__name__}: {error} "
+                f"({place.filename}:{place.lineno}, in {place.name}; --verbose shows the way "
+                f"there). {self._way_on()}"
+            ) from error
 
     def _evaluate(self, steps_before: int) -> EpisodeStats | None:
         """Evaluates if a multiple of eval_every was passed, and after the last update."""
@@ -168,12 +183,13 @@ class TrainingLoop:
         is_last = self.env_steps >= config.total_steps
         if every == 0 or (steps_before // every == self.env_steps // every and not is_last):
             return None
-        self.evaluation = evaluate(
-            self._act,
-            lambda: environments.make_env(config.env, config.env_kwargs),
-            config.eval_episodes,
-            config.seed,
-        )
+        with self._failures_named():
+            self.evaluation = evaluate(
+                self._act,
+                lambda: environments.make_env(config.env, config.env_kwargs),
+                config.eval_episodes,
+                config.seed,
+            )
         mean_return = float(np.mean(self.evaluation.returns))
         if self.best_return is None or mean_return > self.best_return:
             self.best_return = mean_return
@@ -189,7 +205,7 @@ class TrainingLoop:
         for version in earlier:
             atomic_files.remove_directory(version)
 
-    def _count_refusal(self, info: UpdateInfo) -> None:
+    def _count_refusal(self, info: UpdateInfo, rollout: Rollout) -> None:
         status = StepStatus(int(info.status))
         if status not in _NON_FINITE:
             self._refused_in_a_row = 0
@@ -197,9 +213,10 @@ class TrainingLoop:
         self._refused_in_a_row += 1
         limit = self.session.run.record.config.max_refused_updates
         if self._refused_in_a_row >= limit:
+            fault = rollout_fault.first_fault(rollout)
             raise TrainingStopped(
                 f"{limit} updates in a row were refused ({status.name}). {status.remedy} "
-                f"{self._way_on()}"
+                f"{'' if fault is None else f'In the last one {fault}. '}{self._way_on()}"
             )
 
     def _way_on(self) -> str:

@@ -216,13 +216,14 @@ class Background:
             worker.last_round = 0
             worker.deaths += 1
             self._start_waiting()
+        how = f"after {self._timeout:g} s without a step: " if worker.was_hung else ""
         if worker.deaths < _MOST_LIVES:
-            _logger.warning("%s It is replaced.", error)
+            _logger.warning("%s%s It is replaced.", how, error)
             return
         kind = TimeoutError if worker.was_hung else WorkersLost
         failure = kind(
             f"{worker.collector.name} was lost {worker.deaths} times in a row without a "
-            f"finished rollout, the last time so: {error}"
+            f"finished rollout, the last time so: {how}{error}"
         )
         failure.__cause__ = error
         self._stop(failure)

@@ -43,6 +43,8 @@ class Sampler:
             several samplers share them; the rows are those of one sampler with all of them.
         inference: what runs the policy while stepping: "auto", "litert" or "tensorflow".
         execution: how the log-probabilities of a rollout are computed.
+        timeout: seconds that the processes of an AsyncVectorEnv have for one step, > 0; None: no
+            end. Nothing else can be interrupted from here; see `AsyncSampler`.
 
     Attributes:
         inference: what runs the policy, `Inference.LITERT` or `Inference.TENSORFLOW`.
@@ -77,9 +79,12 @@ class Sampler:
         first_env: int = 0,
         inference: Inference | str = Inference.AUTO,
         execution: Execution = Execution.XLA,
+        timeout: float | None = None,
     ) -> None:
         vector_env.validate_vector_env(env)
         _check_arguments(num_steps, seed, first_env, env.num_envs, inference)
+        if timeout is not None and not timeout > 0:
+            raise ValueError(f"timeout must be > 0 seconds, got {timeout}. 300 is typical.")
         self.env = env
         self.policy = policy
         self.num_steps = num_steps
@@ -87,6 +92,8 @@ class Sampler:
         self.first_env = first_env
         self.env_steps = 0
         self.on_step: Callable[[], None] | None = None
+        self._timeout = timeout
+        self._last_reset_seed = seed + first_env
         self._next_step = 0
         self._observations: Any = None
         self._ended = np.zeros(env.num_envs, bool)
@@ -115,7 +122,7 @@ class Sampler:
             The rollout, in arrays that are never written again, and the episodes that ended in it.
 
         Raises:
-            WorkersLost: if a worker process of the environment has died.
+            WorkersLost: if a worker process of the environment has died or hangs.
             ValueError: if the environment's answers have another shape than its spaces say.
         """
         snapshot = snapshot or acting.take_snapshot(self.policy)
@@ -125,7 +132,8 @@ class Sampler:
         noise = self._noise.rows(self._next_step, self.num_steps)
         for row in range(self.num_steps):
             actions, env_actions = self._actor.act(recording.leaves(row), noise[row])
-            recording.add(row, actions, *vector_env.step(self.env, env_actions))
+            answers = vector_env.step(self.env, env_actions, self._last_reset_seed, self._timeout)
+            recording.add(row, actions, *answers)
             if self.on_step is not None:
                 self.on_step()
         return self._finish(recording, snapshot)
@@ -217,7 +225,8 @@ class Sampler:
         """Those where the last rollout ended, or of a reset."""
         observations, self._observations = self._observations, None
         if observations is None:
-            observations = vector_env.reset(self.env, self._reset_seed())
+            self._last_reset_seed = self._reset_seed()
+            observations = vector_env.reset(self.env, self._last_reset_seed, self._timeout)
             self._ended = np.zeros(self.env.num_envs, bool)
             self._episodes = EpisodeTracker(self.env.num_envs)
         return observations

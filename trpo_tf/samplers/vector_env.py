@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import signal
+import traceback
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import gymnasium as gym
+import numpy as np
 from gymnasium.vector.async_vector_env import AsyncState
 
+# That the system may take to end a killed process, on a busy machine.
+_END_SECONDS = 5.0
 _NEXT_STEP = gym.vector.AutoresetMode.NEXT_STEP
 
 
 class WorkersLost(RuntimeError):
-    """Processes that step environments have died; the message says which and how."""
+    """Processes that step environments have died or hang; the message says which and how."""
 
 
 def validate_vector_env(env: Any) -> None:
@@ -59,26 +65,45 @@ def is_envpool(env: Any) -> bool:
     return any(base.__module__.startswith("envpool.") for base in type(env.unwrapped).__mro__)
 
 
-def reset(env: Any, seed: int) -> Any:
+def reset(env: Any, seed: int, timeout: float | None = None) -> Any:
     """Starts an episode in every environment; environment i is seeded with `seed + i`.
 
     EnvPool keeps the random state that its own seed started. Returns the observations.
 
+    Args:
+        env: the vector env.
+        seed: of its first environment.
+        timeout: seconds that an AsyncVectorEnv's processes have for it; None: no end.
+
     Raises:
-        WorkersLost: worker processes of an AsyncVectorEnv are gone.
+        WorkersLost: worker processes of an AsyncVectorEnv are gone or hang.
     """
-    with _deaths_named(env):
+    with _faults_named(env, seed, timeout):
+        if timeout is not None and isinstance(env, gym.vector.AsyncVectorEnv):
+            env.reset_async(seed=seed)
+            return env.reset_wait(timeout)[0]
         observations, _ = env.reset() if is_envpool(env) else env.reset(seed=seed)
     return observations
 
 
-def step(env: Any, actions: Any) -> tuple[Any, Any, Any, Any]:
+def step(
+    env: Any, actions: Any, seed: int | None = None, timeout: float | None = None
+) -> tuple[Any, Any, Any, Any]:
     """One step of every environment: observations, rewards, terminated, truncated.
 
+    Args:
+        env: the vector env.
+        actions: one for each environment.
+        seed: with which it was reset, for errors.
+        timeout: seconds that an AsyncVectorEnv's processes have for it; None: no end.
+
     Raises:
-        WorkersLost: worker processes of an AsyncVectorEnv are gone.
+        WorkersLost: worker processes of an AsyncVectorEnv are gone or hang.
     """
-    with _deaths_named(env):
+    with _faults_named(env, seed, timeout):
+        if timeout is not None and isinstance(env, gym.vector.AsyncVectorEnv):
+            env.step_async(actions)
+            return env.step_wait(timeout)[:4]
         return env.step(actions)[:4]
 
 
@@ -119,14 +144,50 @@ def _batch_size(env: Any) -> int:
 
 
 @contextmanager
-def _deaths_named(env: Any) -> Iterator[None]:
-    """Turns what a broken pipe raises into an error that says which processes have died."""
+def _faults_named(env: Any, seed: int | None, timeout: float | None) -> Iterator[None]:
+    """Turns a broken pipe or a late answer into an error that says which processes it was."""
     try:
         yield
     except (BrokenPipeError, ConnectionResetError, EOFError) as error:
         if not _processes(env):
             raise
-        raise WorkersLost(_dead_workers_message(env)) from error
+        raise WorkersLost(_dead_workers_message(env, seed)) from error
+    except multiprocessing.TimeoutError as error:
+        hung = {
+            index: f"no answer for {timeout:g} s"
+            for index, pipe in enumerate(env.parent_pipes)
+            if not pipe.poll()
+        }
+        message = _lost_message(env, seed, "hang", hung)
+        # Nobody may wait for them again, and stopped ones would outlive this process.
+        kill_workers(env)
+        for process in env.processes:
+            process.join(timeout=_END_SECONDS)
+        raise WorkersLost(message) from error
+    except (ValueError, TypeError) as error:
+        misfit = _misfit(env, error)
+        if misfit is None:
+            raise
+        raise ValueError(misfit) from error
+
+
+def _misfit(env: Any, error: Exception) -> str | None:
+    """Which observation a SyncVectorEnv could not put beside the others; None if that is not it."""
+    frames = traceback.extract_tb(error.__traceback__)
+    if not any("concatenate" in frame.name for frame in frames):
+        return None
+    space = env.single_observation_space
+    for index, observation in enumerate(getattr(env.unwrapped, "_env_obs", ())):
+        with warnings.catch_warnings():
+            # Gymnasium warns of what is no array, which is told here.
+            warnings.simplefilter("ignore")
+            fits = space.contains(observation)
+        if not fits:
+            kind = type(observation).__name__
+            if isinstance(observation, np.ndarray):
+                kind = f"array of shape {list(observation.shape)} and dtype {observation.dtype}"
+            return f"environment {index} gave an observation that is not of its {space}: {kind}."
+    return None
 
 
 def _processes(env: Any) -> list[Any]:
@@ -148,12 +209,22 @@ def _exit_codes(env: Any) -> dict[int, int]:
     }
 
 
-def _dead_workers_message(env: Any) -> str:
+def _dead_workers_message(env: Any, seed: int | None) -> str:
     for process in _processes(env):
         process.join(timeout=0.1)
-    deaths = [f"environment {index} ({_how(code)})" for index, code in _exit_codes(env).items()]
+    deaths = {index: _how(code) for index, code in _exit_codes(env).items()}
+    return _lost_message(env, seed, "are gone", deaths)
+
+
+def _lost_message(env: Any, seed: int | None, what: str, reasons: dict[int, str]) -> str:
+    workers = [
+        f"environment {index} ({reason})"
+        + ("" if seed is None else f" of seed {seed + index}")
+        + f" in process {_processes(env)[index].pid}"
+        for index, reason in reasons.items()
+    ]
     return (
-        f"worker processes of {name(env)} are gone: {', '.join(deaths) or 'for no known reason'}. "
+        f"worker processes of {name(env)} {what}: {', '.join(workers) or 'for no known reason'}. "
         "Rewards and observations of the running episodes are lost; make the vector env anew."
     )
 
