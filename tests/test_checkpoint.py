@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import random
 import resource
 import subprocess
 import sys
@@ -14,9 +15,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from experiments.faults.damage import FILES, HOWS, damage
 from trpo_tf import checkpoint, manifest
-
-FILES = ["manifest.json", "state.json", "variables.data-00000-of-00001", "variables.index"]
 
 
 def make_trackables(units: int = 3) -> dict[str, object]:
@@ -63,7 +63,7 @@ def test_every_value_returns_and_training_goes_on_the_same(tmp_path):
     train_a_little(first)
     path = checkpoint.save_checkpoint(tmp_path, 1, first, {"env_steps": 2**40})
     assert path == tmp_path / "000000001"
-    assert names(path) == FILES
+    assert names(path) == list(FILES)
     saved = values(first)
     second = make_trackables()
     assert values(second) != saved
@@ -159,25 +159,11 @@ def test_no_checkpoint_yet(tmp_path):
     assert checkpoint.latest_checkpoint(tmp_path) is None
 
 
-def damage_file(path: Path, how: str) -> None:
-    whole = path.read_bytes()
-    if how == "deleted":
-        path.unlink()
-    elif how == "emptied":
-        path.write_bytes(b"")
-    elif how == "truncated":
-        path.write_bytes(whole[: len(whole) // 2])
-    else:
-        changed = bytearray(whole)
-        changed[len(whole) // 3] ^= 1
-        path.write_bytes(changed)
-
-
 @pytest.mark.parametrize("name", FILES)
-@pytest.mark.parametrize("how", ["flipped", "truncated", "emptied", "deleted"])
+@pytest.mark.parametrize("how", HOWS)
 def test_damage_of_one_file_falls_back_with_one_warning(tmp_path, weight, name, how):
     save_steps(tmp_path, weight, [1, 2])
-    damage_file(tmp_path / "000000002" / name, how)
+    damage(tmp_path / "000000002" / name, how, random.Random(3))
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         found = checkpoint.latest_checkpoint(tmp_path)
@@ -192,7 +178,7 @@ def test_damage_of_one_file_falls_back_with_one_warning(tmp_path, weight, name, 
 def test_all_damaged_is_an_error_until_the_user_acts(tmp_path, weight):
     save_steps(tmp_path, weight, [1, 2])
     for step, name in ((1, "state.json"), (2, "variables.index")):
-        damage_file(tmp_path / f"{step:09d}" / name, "flipped")
+        damage(tmp_path / f"{step:09d}" / name, "flipped", random.Random(3))
     with pytest.raises(ValueError, match=r"000000002: variables\.index.*000000001: state\.json"):
         checkpoint.latest_checkpoint(tmp_path)
     os.rename(tmp_path / "000000001", tmp_path / "damaged-000000001")
@@ -212,7 +198,7 @@ def test_checkpoint_under_another_steps_name_is_not_taken(tmp_path, weight):
 
 def test_run_that_fell_back_sets_the_damaged_one_aside(tmp_path, weight):
     save_steps(tmp_path, weight, [1, 2, 5])
-    damage_file(tmp_path / "000000005" / "state.json", "flipped")
+    damage(tmp_path / "000000005" / "state.json", "flipped", random.Random(3))
     save_steps(tmp_path, weight, [3], keep=1)
     assert names(tmp_path) == ["000000003", "damaged-000000005"]
     save_steps(tmp_path, weight, [5], keep=1)

@@ -15,6 +15,7 @@ OF_THE_WHOLE = frozenset(
         "conformance",
         "cpp_loader",
         "extras",
+        "faults",
         "imports",
         "kl_bound",
         "off_policy_mdp",
@@ -23,7 +24,6 @@ OF_THE_WHOLE = frozenset(
         "security_rules",
         "tabular_mdp",
         "training_runs",
-        "worker_kills",
     }
 )
 

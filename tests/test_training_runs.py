@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from conftest import REPOSITORY, RunCli
 
+from experiments.faults import processes
 from trpo_tf.evaluation import evaluate
 from trpo_tf.loaded_policy import load_policy
 
@@ -87,27 +88,6 @@ def test_the_same_seed_gives_the_same_run(solved: Path) -> None:
         np.testing.assert_array_equal(value, theirs[name], err_msg=name)
 
 
-def children(pid: int) -> list[int]:
-    """Processes that a process has started and that are there still."""
-    table = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], capture_output=True, text=True)
-    pairs = [line.split() for line in table.stdout.splitlines()]
-    return [int(child) for child, parent in pairs if int(parent) == pid]
-
-
-def wait_for_end(pids: list[int]) -> None:
-    """Those whose parent was killed end by themselves, as soon as they hear of it."""
-    deadline = time.monotonic() + 60
-    while alive := [pid for pid in pids if is_alive(pid)]:
-        assert time.monotonic() < deadline, alive
-        time.sleep(0.02)
-
-
-def is_alive(pid: int) -> bool:
-    """Whether a process is there that is more than the memory of one."""
-    found = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True)
-    return found.stdout.strip() not in {"", "Z"}
-
-
 @pytest.mark.parametrize(
     ("flags", "num_children", "lag"),
     [((), 0, 0), (("--sampler=async", "--vectorization=async"), 2, 1)],
@@ -120,7 +100,7 @@ def test_ctrl_c_and_kill_lose_nothing(
     threads = "--intra_op_threads=1", "--inter_op_threads=2"
     with start(tmp_path, *SHORT, *flags, *threads) as process:
         wait_for_rows(process, logdir, 3)
-        workers = children(process.pid)
+        workers = processes.descendants(process.pid)
         assert len(workers) == num_children
         for worker in workers:
             # A terminal sends it to all of them.
@@ -129,7 +109,7 @@ def test_ctrl_c_and_kill_lose_nothing(
         output, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors
     assert errors == ""
-    assert not any(is_alive(worker) for worker in workers)
+    assert not processes.alive(workers)
     assert "SIGINT: stopped after" in output
     assert "python -m trpo_tf.train --resume --logdir=run" in output
     stopped_at = bandit.state(logdir)["env_steps"]
@@ -140,12 +120,13 @@ def test_ctrl_c_and_kill_lose_nothing(
     with start(tmp_path, "--resume", "--logdir=run") as process:
         stopped_after = len(bandit.rows(logdir))
         wait_for_rows(process, logdir, stopped_after + 3)
-        workers = children(process.pid)
+        workers = processes.descendants(process.pid)
         assert len(workers) == num_children
         process.kill()
         process.communicate(timeout=60)
     assert process.returncode == -signal.SIGKILL
-    wait_for_end(workers)
+    # Those whose parent was killed end by themselves, as soon as they hear of it.
+    assert not processes.wait_for_end(workers, 60)
     assert bandit.state(logdir)["env_steps"] > stopped_at
 
     end = str(bandit.state(logdir)["env_steps"] + 256)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from experiments.worker_kills.life_env import Place, episode_length
+from experiments.faults.life_env import Place, episode_length
 from trpo_tf.types import Rollout
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import time
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import gymnasium as gym
@@ -33,13 +34,15 @@ class LifeEnv(gym.Env):
 
     Args:
         step_seconds: how long a step waits.
+        hangs: a directory; in a process whose id is the name of a file there no step ends.
     """
 
     observation_space = gym.spaces.Box(-np.inf, np.inf, (len(Place._fields),), np.float64)
     action_space = gym.spaces.Box(-10.0, 10.0, (1,), np.float32)
 
-    def __init__(self, step_seconds: float = 0.0) -> None:
+    def __init__(self, step_seconds: float = 0.0, hangs: str | None = None) -> None:
         self.step_seconds = step_seconds
+        self.hang_mark = None if hangs is None else Path(hangs) / str(os.getpid())
         self.life = float(secrets.randbits(48))
         self.episode = -1
         self.steps = 0
@@ -53,6 +56,8 @@ class LifeEnv(gym.Env):
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         time.sleep(self.step_seconds)
+        while self.hang_mark is not None and self.hang_mark.exists():
+            time.sleep(1.0)
         self.steps += 1
         is_over = self.steps == episode_length(self.episode)
         is_end = self.episode % 2 == 0
@@ -68,13 +73,15 @@ def episode_length(episode: float) -> float:
     return 3 + episode % 7
 
 
-def make_life_envs(num_envs: int, seed: int, step_seconds: float = 0.0) -> gym.vector.VectorEnv:
+def make_life_envs(
+    num_envs: int, seed: int, step_seconds: float = 0.0, hangs: str | None = None
+) -> gym.vector.VectorEnv:
     """In this process, for a Ray worker."""
-    return gym.vector.SyncVectorEnv([lambda: LifeEnv(step_seconds)] * num_envs)
+    return gym.vector.SyncVectorEnv([lambda: LifeEnv(step_seconds, hangs)] * num_envs)
 
 
 def make_life_processes(
-    num_envs: int, seed: int, step_seconds: float = 0.0
+    num_envs: int, seed: int, step_seconds: float = 0.0, hangs: str | None = None
 ) -> gym.vector.VectorEnv:
-    """A process each, for the asynchronous sampler."""
-    return gym.vector.AsyncVectorEnv([lambda: LifeEnv(step_seconds)] * num_envs)
+    """A process each, for the other samplers."""
+    return gym.vector.AsyncVectorEnv([lambda: LifeEnv(step_seconds, hangs)] * num_envs)

@@ -1,0 +1,120 @@
+"""Checkpoints damaged on the disk, one file at a time, and all of them at once."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import shutil
+import signal
+from pathlib import Path
+
+from experiments.faults import left_behind
+from experiments.faults.damage import FILES, HOWS, damage
+from experiments.faults.outcome import Outcome
+from experiments.faults.training import SMALL, Ended, Training, train
+
+CASES = (*(f"{name} {how}" for name in FILES for how in HOWS), *(f"all {how}" for how in HOWS))
+_SETTINGS = {
+    **SMALL,
+    "env": "CartPole-v1",
+    "logdir": "run",
+    "export_dir": "model",
+    "total_steps": 1_000_000,
+}
+
+
+def trial(case: str, number: int, seed: int, runs: Path) -> Outcome:
+    """Damages a copy of one run and resumes it."""
+    places, outcome = random.Random(f"{seed} {case} {number}"), Outcome()
+    template, directory = runs / "corruption" / "template", runs / "corruption" / "trial"
+    if not template.exists():
+        _make_template(template)
+    shutil.rmtree(directory, ignore_errors=True)
+    shutil.copytree(template, directory)
+    before = left_behind.look(directory / "run", directory / "model", outcome)
+    checkpoints = sorted((directory / "run" / "checkpoints").iterdir())
+    name, how = case.rsplit(" ", 1)
+    if name == "all":
+        for path in checkpoints:
+            damage(path / places.choice(FILES), how, places)
+        _check_refusal(directory, outcome)
+    else:
+        damage(checkpoints[-1] / name, how, places)
+        _check_fall_back(directory, before, int(checkpoints[-2].name), outcome)
+    return outcome
+
+
+def stop_after_rows(directory: Path, settings: dict[str, object], rows: int) -> Ended:
+    """Trains until progress.csv has so many rows, then sends SIGTERM, which saves first."""
+    training = Training(directory, settings)
+    path = directory / str(settings["logdir"]) / "progress.csv"
+    training.wait_until(lambda: len(left_behind.whole_rows(path)) >= rows)
+    training.signal(signal.SIGTERM)
+    return training.wait()
+
+
+def require_stopped(ended: Ended, outcome: Outcome) -> None:
+    """Books an end that is not that of SIGTERM."""
+    is_stopped = ended.status == 128 + signal.SIGTERM
+    outcome.require(is_stopped, "violations", f"ended with {ended.status}: {ended.err[-300:]}")
+
+
+def _make_template(template: Path) -> None:
+    making = template.with_name("making")
+    shutil.rmtree(making, ignore_errors=True)
+    ended = stop_after_rows(making, _SETTINGS, 7)
+    if ended.status != 128 + signal.SIGTERM:
+        raise RuntimeError(f"the run to be damaged ended with {ended.status}: {ended.err[-3000:]}")
+    making.rename(template)
+
+
+def _check_fall_back(
+    directory: Path, before: left_behind.Picture, step: int, outcome: Outcome
+) -> None:
+    """Resumed, it must go on from the second newest checkpoint, with one warning."""
+    resumed = {"logdir": "run", "export_dir": "model", "resume": True}
+    # Rows behind the fallen-back checkpoint are made anew; the file has them until it is cut.
+    training = Training(directory, resumed)
+    progress = directory / "run" / "progress.csv"
+
+    def is_under_way() -> bool:
+        rows = left_behind.whole_rows(progress)
+        return len(rows) > step and rows[step:] != before.rows[step:]
+
+    training.wait_until(is_under_way)
+    training.signal(signal.SIGTERM)
+    ended = training.wait()
+    require_stopped(ended, outcome)
+    outcome.message = " | ".join(ended.errors)
+    warned = [line for line in ended.errors if "Passed over damaged checkpoints" in line]
+    outcome.require(
+        len(ended.errors) == len(warned) == 1 and f"Falling back to {step:09d}." in warned[0],
+        "violations",
+        f"said {ended.errors}",
+    )
+    after = left_behind.look(directory / "run", directory / "model", outcome)
+    kept = left_behind.same_beginning(before.rows, after.rows)
+    if kept == 0:
+        outcome.book("silent_restarts", "no row was kept")
+    outcome.require(kept == step, "lost", f"{kept} rows were kept of {step}")
+    outcome.require(after.step > step, "lost", f"the newest checkpoint is {after.step}")
+
+
+def _check_refusal(directory: Path, outcome: Outcome) -> None:
+    """Nothing whole is left: an error, and nothing is touched."""
+    before = _contents(directory / "run")
+    ended = train(directory, {"logdir": "run", "export_dir": "model", "resume": True})
+    outcome.message = " | ".join(ended.errors)
+    outcome.require(ended.status == 1, "violations", f"ended with {ended.status}")
+    is_clear = len(ended.errors) == 1 and "No checkpoint in run/checkpoints is whole" in ended.err
+    outcome.require(is_clear, "violations", f"said {ended.errors}")
+    if _contents(directory / "run") != before:
+        outcome.book("silent_restarts", "the run directory has changed")
+
+
+def _contents(folder: Path) -> dict[str, str]:
+    return {
+        str(path): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in folder.rglob("*")
+        if path.is_file() and path.name != ".lock"
+    }

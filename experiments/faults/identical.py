@@ -1,0 +1,101 @@
+"""A run that is killed and resumed must be, bit for bit, the run that was never stopped.
+
+Of synchronous samplers in environments that can be restored exactly. Everything that is saved is
+compared: all variables of the last checkpoint, those of the exported model, the sampler's counters
+and progress.csv without the columns of the clock.
+"""
+
+from __future__ import annotations
+
+import random
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from experiments.campaign.process import ROOT
+from experiments.faults import kills
+from experiments.faults.outcome import Outcome
+from experiments.faults.training import Training, train
+
+sys.path.insert(0, str(ROOT / "tests"))
+
+import bandit
+
+CASES: dict[str, dict[str, Any]] = {
+    "CartPole": {"env": "CartPole-v1"},
+    "Pendulum": {"env": "Pendulum-v1"},
+    "InvertedPendulum": {"env": "InvertedPendulum-v5"},
+    "Hopper": {"env": "Hopper-v5"},
+}
+_MOST_KILLS = 4
+
+
+def trial(case: str, number: int, seed: int, runs: Path) -> Outcome:
+    """One undisturbed run, and one that is killed a few times."""
+    moments, outcome = random.Random(f"{seed} {case} {number}"), Outcome()
+    directory = runs / "identical" / case
+    shutil.rmtree(directory, ignore_errors=True)
+    settings = {**CASES[case], "seed": number}
+    whole, parts = directory / "whole", directory / "parts"
+    ended = train(whole, kills.life_settings(whole / "run", settings))
+    outcome.require(
+        ended.status == 0, "violations", f"ended with {ended.status}: {ended.err[-300:]}"
+    )
+    count = _train_in_parts(parts, settings, moments, outcome)
+    outcome.note = f"{count} kills"
+    if not outcome.found:
+        compare(whole, parts, outcome)
+    return outcome
+
+
+def compare(whole: Path, parts: Path, outcome: Outcome) -> None:
+    """Books every difference between two runs; both directories hold `run` and `model`."""
+    ours, theirs = bandit.rows(parts / "run"), bandit.rows(whole / "run")
+    different = sum(a != b for a, b in zip(ours, theirs, strict=False)) + abs(
+        len(ours) - len(theirs)
+    )
+    outcome.book("wrong", f"{different} rows of progress.csv differ", different)
+    for name, read in (("checkpoint", _saved), ("export", _exported)):
+        mine, others = read(parts), read(whole)
+        outcome.require(mine.keys() == others.keys(), "wrong", f"{name}: other variables")
+        differing = [key for key in mine.keys() & others.keys() if mine[key] != others[key]]
+        outcome.book("wrong", f"{name}: {sorted(differing)[:3]} differ", len(differing))
+
+
+def _train_in_parts(
+    directory: Path, settings: dict[str, Any], moments: random.Random, outcome: Outcome
+) -> int:
+    logdir, export_dir = directory / "run", directory / "model"
+    for count in range(_MOST_KILLS):
+        moment = kills.draw_moment(moments, kills.UPDATES // _MOST_KILLS)
+        training = Training(directory, kills.life_settings(logdir, settings))
+        struck = kills.strike(training, moment, logdir, export_dir)
+        ended = training.wait()
+        if struck is None:
+            outcome.require(ended.status == 0, "violations", f"ended with {ended.status}")
+            return count
+    ended = train(directory, kills.life_settings(logdir, settings))
+    outcome.require(
+        ended.status == 0, "violations", f"ended with {ended.status}: {ended.err[-300:]}"
+    )
+    return _MOST_KILLS
+
+
+def _saved(directory: Path) -> dict[str, Any]:
+    variables = bandit.variables(directory / "run")
+    sampler = bandit.state(directory / "run")["sampler"]
+    return {name: np.asarray(value).tobytes() for name, value in variables.items()} | sampler
+
+
+def _exported(directory: Path) -> dict[str, bytes]:
+    newest = max((directory / "model").glob("[0-9]*"), key=lambda path: int(path.name))
+    reader = tf.train.load_checkpoint(str(newest / "variables" / "variables"))
+    return {
+        name: np.asarray(reader.get_tensor(name)).tobytes()
+        for name in reader.get_variable_to_shape_map()
+        if name != "_CHECKPOINTABLE_OBJECT_GRAPH"
+    }

@@ -1,0 +1,192 @@
+"""Ten million steps with the asynchronous sampler: does anything grow, does anything slow down?
+
+    python -m experiments.faults.long_run [--total_steps=10000000] [--logdir=runs/long]
+
+The training command runs in a process of its own, with checkpoints and evaluations. Beside it its
+memory, file handles and threads are read now and then, and how fast identical environments are
+stepped by nothing but a loop, in the same seconds: what else the machine does slows both down.
+Leaves `long_run.csv` and `long_run.png` and prints whether the criteria are met. Linux only.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from absl import app, flags
+
+from experiments.faults import left_behind
+from experiments.faults.training import Training
+from trpo_tf import environments
+
+_TOTAL = flags.DEFINE_integer("total_steps", 10_000_000, "Environment steps.")
+_LOGDIR = flags.DEFINE_string("logdir", "runs/long", "Where the run is left; must not exist.")
+_OUT = flags.DEFINE_string("out", str(Path(__file__).parent), "Where CSV file and picture go.")
+_SAMPLES = flags.DEFINE_integer("samples", 200, "How often to look, about.")
+
+ENV, NUM_ENVS = "CartPole-v1", 16
+SETTINGS: dict[str, Any] = {
+    "env": ENV,
+    "sampler": "async",
+    "vectorization": "native",
+    "num_envs": NUM_ENVS,
+    "num_steps": 128,
+    "hidden_sizes": "32,32",
+    "value_epochs": 2,
+    "value_minibatch_size": 256,
+    "intra_op_threads": 1,
+    "eval_every": 100_000,
+    "eval_episodes": 2,
+}
+_RAW_SECONDS = 1.0
+# Memory is compared with what it was after this share of the run; speed with the share before.
+_SETTLED = 0.2
+_MOST_MEMORY = 1.02
+_MOST_SLOWER = 0.1
+
+
+class Sample(NamedTuple):
+    """One look at the training.
+
+    Attributes:
+        seconds: since its process started.
+        env_steps: that it has made.
+        resident_mib: its memory.
+        handles, threads: how many it has.
+        steps_per_second: since the look before.
+        raw_steps_per_second: of bare stepping in the same time.
+    """
+
+    seconds: float
+    env_steps: int
+    resident_mib: float
+    handles: int
+    threads: int
+    steps_per_second: float
+    raw_steps_per_second: float
+
+
+def watch(training: Training, logdir: Path, path: Path, pause_steps: int) -> list[Sample]:
+    """Looks at a training each time that it has made so many steps, until it ends."""
+    bare = BareStepping()
+    samples: list[Sample] = []
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(Sample._fields)
+        last = (0.0, 0)
+
+        def is_due() -> bool:
+            return steps_made(logdir) >= last[1] + pause_steps
+
+        while training.wait_until(is_due, pause=1.0, seconds=math.inf):
+            raw = bare.measure(_RAW_SECONDS)
+            seconds, steps = time.monotonic() - training.began, steps_made(logdir)
+            rate = (steps - last[1]) / (seconds - last[0])
+            try:
+                sizes = sizes_of(training.process.pid)
+            except FileNotFoundError:
+                break
+            samples.append(Sample(seconds, steps, *sizes, rate, raw))
+            writer.writerow([f"{value:.6g}" for value in samples[-1]])
+            file.flush()
+            last = (seconds, steps)
+    return samples
+
+
+def steps_made(logdir: Path) -> int:
+    """What the last whole row of progress.csv says."""
+    rows = left_behind.whole_rows(logdir / "progress.csv")
+    return int(rows[-1].split(",")[1]) if rows else 0
+
+
+def sizes_of(pid: int) -> tuple[float, int, int]:
+    """Resident MiB, file handles and threads of a process, from /proc."""
+    status = dict(
+        line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines()
+    )
+    handles = len(os.listdir(f"/proc/{pid}/fd"))
+    return int(status["VmRSS"].split()[0]) / 1024, handles, int(status["Threads"])
+
+
+class BareStepping:
+    """The same environments with random actions and nothing else."""
+
+    def __init__(self) -> None:
+        self._env = environments.make_vector_env(ENV, NUM_ENVS, SETTINGS["vectorization"])
+        self._env.reset(seed=0)
+        self._actions = self._env.action_space.sample()
+
+    def measure(self, seconds: float) -> float:
+        """Environment steps a second."""
+        began, steps = time.perf_counter(), 0
+        while (taken := time.perf_counter() - began) < seconds:
+            for _ in range(50):
+                self._env.step(self._actions)
+            steps += 50 * NUM_ENVS
+        return steps / taken
+
+
+def judge(samples: Sequence[Sample]) -> dict[str, tuple[bool, str]]:
+    """The criteria by name: whether each is met, and the figures."""
+    total = samples[-1].env_steps
+    settled = [sample for sample in samples if sample.env_steps >= _SETTLED * total]
+    first, last = settled[0], samples[-1]
+    growth = last.resident_mib / first.resident_mib
+    figures = (
+        f"{first.resident_mib:.1f} MiB at {_SETTLED:.0%}, {last.resident_mib:.1f} at the end, "
+        f"{growth:.3f} times as much (at most {_MOST_MEMORY})"
+    )
+    found = {"memory": (growth <= _MOST_MEMORY, figures)}
+    for name in ("handles", "threads"):
+        counts = sorted({getattr(sample, name) for sample in settled})
+        found[name] = (len(counts) == 1, f"from {_SETTLED:.0%} on {counts}")
+    ratios = [sample.steps_per_second / sample.raw_steps_per_second for sample in samples]
+    share = max(1, round(_SETTLED * len(ratios)))
+    # The first look holds the start and the compiling.
+    start, end = float(np.median(ratios[1 : 1 + share])), float(np.median(ratios[-share:]))
+    is_alike = abs(end / start - 1) <= _MOST_SLOWER
+    found["speed"] = (is_alike, f"{start:.4f} of bare stepping at the start, {end:.4f} at the end")
+    return found
+
+
+def plot(samples: Sequence[Sample], path: Path) -> None:
+    """Memory, handles and threads, and speed over the steps."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 7), layout="constrained")
+    axes = figure.subplots(3, sharex=True)
+    steps = [sample.env_steps / 1e6 for sample in samples]
+    axes[0].plot(steps, [sample.resident_mib for sample in samples])
+    axes[0].set(ylabel="resident memory, MiB", ylim=(0, None))
+    axes[1].plot(steps, [sample.handles for sample in samples], label="file handles")
+    axes[1].plot(steps, [sample.threads for sample in samples], label="threads")
+    axes[1].set(ylim=(0, None))
+    axes[1].legend()
+    ratios = [sample.steps_per_second / sample.raw_steps_per_second for sample in samples]
+    axes[2].plot(steps, ratios)
+    axes[2].set(ylabel="steps/s by bare stepping's", xlabel="million steps", ylim=(0, None))
+    figure.savefig(path, dpi=100)
+
+
+def main(_: list[str]) -> None:
+    logdir, out = Path(_LOGDIR.value).absolute(), Path(_OUT.value)
+    directory = logdir.with_name(f"{logdir.name}-output")
+    settings = {**SETTINGS, "total_steps": _TOTAL.value, "logdir": logdir, "export_dir": "model"}
+    training = Training(directory, settings)
+    # The training may take as long as it does.
+    samples = watch(training, logdir, out / "long_run.csv", _TOTAL.value // _SAMPLES.value)
+    ended = training.wait()
+    print(f"Ended with {ended.status} after {ended.seconds:.0f} s. {ended.err.strip()}")
+    plot(samples, out / "long_run.png")
+    for name, (is_met, figures) in judge(samples).items():
+        print(f"{name}: {'met' if is_met else 'NOT MET'}: {figures}")
+
+
+if __name__ == "__main__":
+    app.run(main)

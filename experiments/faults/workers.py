@@ -1,0 +1,344 @@
+"""Processes that collect are killed, stopped or made to hang at random moments.
+
+Under the asynchronous sampler (four environments, a process each) and Ray's (two workers of two)
+what is lost must be replaced; under the synchronous one training must stop in time and say which
+worker it was. A ledger books every transition that arrives. Then the training command itself: its
+processes must end with it, and Ctrl-C and SIGTERM save first.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import random
+import re
+import shutil
+import signal
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+import trpo_tf
+from experiments.campaign.process import ROOT
+from experiments.faults import left_behind, life_env, processes
+from experiments.faults.ledger import Ledger
+from experiments.faults.outcome import Outcome
+from experiments.faults.training import SMALL, Training
+
+NUM_ENVS = 4
+NUM_STEPS = 50
+STEP_SECONDS = 0.004
+TIMEOUT = 20.0
+HOWS = ("killed", "stopped", "hung")
+# Beside the time-out itself, on a busy machine; a process that takes longer is an orphan.
+_GRACE_SECONDS = 20.0
+_PROCESS = life_env.Place._fields.index("process")
+
+
+def make_policy() -> Any:
+    """A small policy for the environment."""
+    space = gym.spaces.Box(-np.inf, np.inf, (len(life_env.Place._fields),), np.float64)
+    return trpo_tf.make_policy(
+        space, gym.spaces.Box(-10.0, 10.0, (1,), np.float32), hidden_sizes=(8,)
+    )
+
+
+def make_sync_sampler(hangs: str, timeout: float = TIMEOUT) -> trpo_tf.Sampler:
+    """With a process an environment, and nothing that replaces one."""
+    env = life_env.make_life_processes(NUM_ENVS, 0, STEP_SECONDS, hangs)
+    return trpo_tf.Sampler(env, make_policy(), NUM_STEPS, timeout=timeout)
+
+
+def make_async_sampler(hangs: str, timeout: float = TIMEOUT) -> trpo_tf.AsyncSampler:
+    """With a process an environment."""
+    make_env = functools.partial(
+        life_env.make_life_processes, step_seconds=STEP_SECONDS, hangs=hangs
+    )
+    return trpo_tf.AsyncSampler(
+        make_sync_sampler(hangs, timeout), timeout=timeout, make_env=make_env
+    )
+
+
+def make_ray_sampler(hangs: str, timeout: float = TIMEOUT) -> trpo_tf.RaySampler:
+    """With two workers of this machine."""
+    # The workers import this package from where it is.
+    os.environ["PYTHONPATH"] = str(ROOT)
+    recipe = trpo_tf.Recipe(
+        functools.partial(life_env.make_life_envs, step_seconds=STEP_SECONDS, hangs=hangs),
+        make_policy,
+        NUM_ENVS // 2,
+        NUM_STEPS,
+    )
+    return trpo_tf.RaySampler(
+        make_policy(), recipe, num_workers=2, timeout=timeout, worker_cpus=0.5
+    )
+
+
+MAKERS: dict[str, Callable[..., Any]] = {
+    "sync": make_sync_sampler,
+    "async": make_async_sampler,
+    "ray": make_ray_sampler,
+}
+
+
+def trial(case: str, number: int, seed: int, runs: Path) -> Outcome:
+    """One fault of one kind."""
+    moments, outcome = random.Random(f"{seed} {case} {number}"), Outcome()
+    CASES[case](runs / "workers", moments, outcome)
+    return outcome
+
+
+def replaced(
+    sampler: Any, how: str, hangs: Path, moments: random.Random, outcome: Outcome
+) -> Ledger:
+    """One fault of a sampler that replaces what is lost; books every transition on the way.
+
+    Args:
+        sampler: of `MAKERS`, "async" or "ray".
+        how: one of `HOWS`.
+        hangs: the directory that the sampler's maker was given.
+        moments: draws the victim and the moment.
+        outcome: where what is wrong is booked.
+
+    Returns:
+        The ledger of all rollouts.
+    """
+    ledger = Ledger()
+    with _warnings_of_samplers() as said:
+        at_work = _processes(_book(sampler, ledger, outcome))
+        victim = moments.choice(sorted(at_work))
+        seen: set[int] = set()
+        lost_before = sampler.lost_rollouts
+        began = time.monotonic()
+        _later(how, victim, hangs, moments)
+        deadline = began + 2 * TIMEOUT + 300
+        # Until the loss is known and as many processes as before are there, not the victim.
+        while sampler.lost_rollouts == lost_before or len(seen) < len(at_work):
+            found = _processes(_book(sampler, ledger, outcome))
+            if sampler.lost_rollouts > lost_before:
+                seen = (seen | found) - {victim}
+            if time.monotonic() > deadline:
+                outcome.book("violations", "nothing was replaced")
+                break
+    lost = sampler.lost_rollouts - lost_before
+    outcome.require(lost == 1, "violations", f"{lost} rollouts were counted as lost")
+    outcome.note += f"{time.monotonic() - began:.1f} s; {len(ledger.transitions)} transitions; "
+    outcome.message = " | ".join(said)
+    outcome.require(
+        len(said) == 1 and str(victim) in said[0] and _says_how(how, said[0]),
+        "violations",
+        f"said {said} of process {victim}",
+    )
+    left = processes.wait_for_end({victim}, _GRACE_SECONDS)
+    outcome.book("orphans", f"the {how} process {victim}", len(left))
+    missing = sampler.env_steps - len(ledger.transitions)
+    outcome.book("lost", f"{missing} transitions", max(0, missing))
+    return ledger
+
+
+def stopped_in_time(
+    sampler: Any, how: str, hangs: Path, moments: random.Random, outcome: Outcome
+) -> None:
+    """One fault of a sampler that replaces nothing: an error in time that says which and how."""
+    ledger = Ledger()
+    at_work = _processes(_book(sampler, ledger, outcome))
+    victim = moments.choice(sorted(at_work))
+    _later(how, victim, hangs, moments)
+    began = time.monotonic()
+    try:
+        while time.monotonic() < began + TIMEOUT + 300:
+            _book(sampler, ledger, outcome)
+        outcome.book("violations", "no error came")
+    except trpo_tf.samplers.WorkersLost as error:
+        outcome.message = str(error)
+    seconds = time.monotonic() - began
+    outcome.note += f"{seconds:.1f} s; "
+    limit = TIMEOUT + _GRACE_SECONDS
+    outcome.require(seconds < limit, "violations", f"it took {seconds:.1f} s")
+    is_named = f"in process {victim}." in outcome.message and _says_how(how, outcome.message)
+    outcome.require(is_named, "violations", f"said {outcome.message} of process {victim}")
+
+
+def _says_how(how: str, message: str) -> bool:
+    """Whether worker, environment, seed and signal are named."""
+    if "Ray worker" in message:
+        place = (
+            r"Ray worker \d \(SyncVectorEnv \(2 environments from number \d, seed \d+\), process"
+        )
+        return re.search(place, message) is not None and (
+            how == "killed" or "without a step" in message
+        )
+    reason = r"signal SIGKILL" if how == "killed" else r"no answer for [\d.]+ s"
+    pattern = rf"processes of AsyncVectorEnv .*: environment \d \({reason}\) of seed \d+ in process"
+    return re.search(pattern, message) is not None
+
+
+def _later(how: str, victim: int, hangs: Path, moments: random.Random) -> None:
+    """Does it to a process at a moment of its next rollouts."""
+    delay = moments.uniform(0, 1.5) * NUM_STEPS * STEP_SECONDS
+
+    def strike() -> None:
+        if how == "hung":
+            (hangs / str(victim)).touch()
+        else:
+            os.kill(victim, signal.SIGKILL if how == "killed" else signal.SIGSTOP)
+
+    threading.Timer(delay, strike).start()
+
+
+def _book(sampler: Any, ledger: Ledger, outcome: Outcome) -> trpo_tf.Rollout:
+    rollout, _ = sampler.collect()
+    try:
+        ledger.book(rollout)
+    except AssertionError as error:
+        is_double = str(error).startswith("twice")
+        outcome.book("doubled" if is_double else "wrong", str(error))
+    return rollout
+
+
+def _processes(rollout: trpo_tf.Rollout) -> set[int]:
+    return {int(process) for process in rollout.observations[-1, :, _PROCESS]}
+
+
+class _warnings_of_samplers:  # noqa: N801 (used as a function)
+    """Collects what samplers say of what they have lost."""
+
+    def __init__(self) -> None:
+        self._said: list[str] = []
+        self._handler = logging.Handler()
+        self._handler.emit = lambda record: self._said.append(record.getMessage())  # type: ignore[method-assign]
+        self._logger = logging.getLogger("trpo_tf.samplers.background")
+
+    def __enter__(self) -> list[str]:
+        self._logger.addHandler(self._handler)
+        return self._said
+
+    def __exit__(self, *exception: object) -> None:
+        self._logger.removeHandler(self._handler)
+
+
+def _with_sampler(
+    name: str, how: str, runs: Path, moments: random.Random, outcome: Outcome
+) -> None:
+    before = processes.descendants(os.getpid())
+    with tempfile.TemporaryDirectory() as hangs:
+        sampler = MAKERS[name](hangs)
+        try:
+            act = stopped_in_time if name == "sync" else replaced
+            act(sampler, how, Path(hangs), moments, outcome)
+        finally:
+            sampler.close()
+    left = processes.wait_for_end(processes.descendants(os.getpid()) - before, _GRACE_SECONDS)
+    outcome.book("orphans", f"{left}", len(left))
+
+
+def lose_a_node(runs: Path, moments: random.Random, outcome: Outcome) -> None:
+    """A node joins a cluster of Ray and dies; training goes on with what is left."""
+    from ray.cluster_utils import Cluster
+
+    os.environ["PYTHONPATH"] = str(ROOT)
+    head = {"num_cpus": 1, "include_dashboard": False}
+    cluster = Cluster(initialize_head=True, head_node_args=head)
+    make_env = functools.partial(life_env.make_life_envs, step_seconds=STEP_SECONDS)
+    recipe = trpo_tf.Recipe(make_env, make_policy, 2, 20, execution=trpo_tf.Execution.EAGER)
+    sampler = trpo_tf.RaySampler(
+        make_policy(), recipe, num_workers=1, max_workers=2, address=cluster.address
+    )
+    ledger = Ledger()
+    try:
+        first = _processes(_book(sampler, ledger, outcome))
+        node = cluster.add_node(num_cpus=1)
+        seen = set(first)
+        while len(seen) < 2:
+            seen |= _processes(_book(sampler, ledger, outcome))
+        time.sleep(moments.uniform(0, 0.2))
+        cluster.remove_node(node, allow_graceful=False)
+        while sampler.lost_rollouts == 0:
+            _book(sampler, ledger, outcome)
+        for _ in range(5):
+            later = _processes(_book(sampler, ledger, outcome))
+            outcome.require(later == first, "wrong", f"{later} collected, not {first}")
+    finally:
+        sampler.close()
+        cluster.shutdown()
+    outcome.require(sampler.lost_rollouts == 1, "violations", f"{sampler.lost_rollouts} lost")
+    outcome.require(ledger.lives == 4, "violations", f"{ledger.lives} lives")
+    left = processes.wait_for_end(seen, _GRACE_SECONDS)
+    outcome.book("orphans", f"{left}", len(left))
+
+
+def _command(
+    settings: dict[str, Any],
+    worker_fault: signal.Signals | None,
+    request: signal.Signals | None,
+    runs: Path,
+    moments: random.Random,
+    outcome: Outcome,
+) -> None:
+    """The training command, with a fault of one of its workers or a request to end, or both."""
+    directory = runs / "command"
+    shutil.rmtree(directory, ignore_errors=True)
+    places = {"logdir": "run", "export_dir": "model"}
+    common = {"env": "CartPole-v1", "worker_timeout": TIMEOUT, "total_steps": 1_000_000}
+    training = Training(directory, {**SMALL, **common, **places, **settings})
+    rows = directory / "run" / "progress.csv"
+    enough = moments.randint(1, 6)
+    training.wait_until(lambda: len(left_behind.whole_rows(rows)) >= enough)
+    started = processes.descendants(training.process.pid)
+    began = time.monotonic()
+    if worker_fault is not None:
+        os.kill(moments.choice(sorted(started)), worker_fault)
+    if request is not None:
+        time.sleep(moments.uniform(0, 0.5))
+        # As a terminal does, which sends Ctrl-C to all of them.
+        for pid in sorted(processes.alive(started)) if request is signal.SIGINT else []:
+            os.kill(pid, request)
+        training.signal(request)
+    ended = training.wait(TIMEOUT + 60)
+    outcome.note += f"{time.monotonic() - began:.1f} s; "
+    outcome.message = " | ".join(ended.errors)
+    left = processes.wait_for_end(started, _GRACE_SECONDS)
+    outcome.book("orphans", f"{left}", len(left))
+    found = left_behind.look(directory / "run", directory / "model", outcome)
+    unsaved = len(found.rows) - found.step
+    if ended.status == 1 and worker_fault is not None and settings["sampler"] == "sync":
+        how = "killed" if worker_fault is signal.SIGKILL else "stopped"
+        says = _says_how(how, outcome.message.replace("CartPole-v1", "AsyncVectorEnv"))
+        outcome.require(says, "violations", f"said {outcome.message}")
+        outcome.book("lost", f"{unsaved} updates", max(0, unsaved - SMALL["checkpoint_every"]))
+    else:
+        expected = 128 + (request or 0)
+        outcome.require(ended.status == expected, "violations", f"ended with {ended.status}")
+        outcome.book("lost", f"{unsaved} updates were not saved", abs(unsaved))
+
+
+_SYNC = {"sampler": "sync", "vectorization": "async"}
+_ASYNC = {"sampler": "async", "vectorization": "async"}
+_RAY = {"sampler": "ray", "worker_cpus": 0.5, "num_envs": 2}
+_COMMANDS: dict[str, tuple[dict[str, Any], signal.Signals | None, signal.Signals | None]] = {
+    "command, sync, worker killed": (_SYNC, signal.SIGKILL, None),
+    "command, sync, worker stopped": (_SYNC, signal.SIGSTOP, None),
+    "command, sync, worker stopped, SIGTERM": (_SYNC, signal.SIGSTOP, signal.SIGTERM),
+    "command, async, worker stopped, SIGTERM": (_ASYNC, signal.SIGSTOP, signal.SIGTERM),
+    "command, sync, SIGINT": (_SYNC, None, signal.SIGINT),
+    "command, async, SIGINT": (_ASYNC, None, signal.SIGINT),
+    "command, async, SIGTERM": (_ASYNC, None, signal.SIGTERM),
+    "command, ray, SIGINT": (_RAY, None, signal.SIGINT),
+    "command, ray, SIGTERM": (_RAY, None, signal.SIGTERM),
+}
+CASES: dict[str, Callable[[Path, random.Random, Outcome], None]] = {
+    **{
+        f"{name}, {how}": functools.partial(_with_sampler, name, how)
+        for name in MAKERS
+        for how in HOWS
+    },
+    **{case: functools.partial(_command, *what) for case, what in _COMMANDS.items()},
+    "ray, node killed": lose_a_node,
+}
