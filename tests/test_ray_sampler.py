@@ -110,12 +110,10 @@ def test_arguments_out_of_range_are_refused(ray_cluster_of_four_cpus, arguments,
 
 def test_a_node_that_joins_helps_and_one_that_dies_is_missed_by_nobody(run_code):
     source = """
-import pathlib
-import random
-from experiments.faults import workers
+from experiments.faults.lost_node import lose_a_node
 from experiments.faults.outcome import Outcome
 outcome = Outcome()
-workers.lose_a_node(pathlib.Path(), random.Random(0), outcome)
+lose_a_node(0.1, outcome)
 print("found", outcome.found)
 """
     done = run_code(source, timeout=500)

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import platform
+import sysconfig
 
 from experiments.campaign.process import ROOT
 
 _MOST_CHARACTERS = 1000
+_OF_THIS_MACHINE = {
+    f"{ROOT}/": "",
+    f"{sysconfig.get_path('purelib')}/": "",
+    f" on {platform.node()})": " on host)",
+}
 COUNTS = ("survived", "lost", "doubled", "wrong", "silent_restarts", "orphans", "violations")
 
 
@@ -65,4 +71,6 @@ class Outcome:
 def _plain(text: str) -> str:
     """One line that is the same on every machine."""
     line = " ".join(text.split())
-    return line.replace(f"{ROOT}/", "").replace(platform.node(), "host")[:_MOST_CHARACTERS]
+    for here, anywhere in _OF_THIS_MACHINE.items():
+        line = line.replace(here, anywhere)
+    return line[:_MOST_CHARACTERS]

@@ -20,6 +20,9 @@ _logger = logging.getLogger(__name__)
 # How many lives in a row a collector may lose without a single rollout.
 _MOST_LIVES = 3
 _CLOSING_SECONDS = 5.0
+# A sampler whose environments are processes finds hung ones out itself, and can say which: its
+# time-out comes first.
+_GRACE_SECONDS = 2.0
 # To import what is needed and to make the environments, on a busy machine.
 _STARTING_SECONDS = 300.0
 
@@ -236,7 +239,7 @@ class Background:
     def _kill_hung(self) -> None:
         for worker in self._workers:
             seconds = worker.seconds_without_step()
-            if seconds < self._timeout:
+            if seconds < self._timeout + _GRACE_SECONDS:
                 continue
             worker.was_hung = True
             worker.note_progress()

@@ -1,0 +1,63 @@
+"""A node of a Ray cluster dies while its worker collects.
+
+    python -m experiments.faults.lost_node 0.1
+
+Prints what was found as one line of JSON; the argument says for how many seconds the node lives
+once its worker has collected.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import os
+import sys
+import time
+
+from ray.cluster_utils import Cluster
+
+import trpo_tf
+from experiments.campaign.process import ROOT
+from experiments.faults import life_env, processes, workers
+from experiments.faults.ledger import Ledger
+from experiments.faults.outcome import Outcome
+
+
+def lose_a_node(delay: float, outcome: Outcome) -> None:
+    """A node joins and dies after some seconds; collecting goes on with what is left."""
+    os.environ["PYTHONPATH"] = str(ROOT)
+    head = {"num_cpus": 1, "include_dashboard": False}
+    cluster = Cluster(initialize_head=True, head_node_args=head)
+    make_env = functools.partial(life_env.make_life_envs, step_seconds=workers.STEP_SECONDS)
+    recipe = trpo_tf.Recipe(make_env, workers.make_policy, 2, 20, execution=trpo_tf.Execution.EAGER)
+    sampler = trpo_tf.RaySampler(
+        workers.make_policy(), recipe, num_workers=1, max_workers=2, address=cluster.address
+    )
+    ledger = Ledger()
+    try:
+        first = workers.processes_of(workers.book(sampler, ledger, outcome))
+        node = cluster.add_node(num_cpus=1)
+        seen = set(first)
+        while len(seen) < 2:
+            seen |= workers.processes_of(workers.book(sampler, ledger, outcome))
+        time.sleep(delay)
+        cluster.remove_node(node, allow_graceful=False)
+        while sampler.lost_rollouts == 0:
+            workers.book(sampler, ledger, outcome)
+        for _ in range(5):
+            later = workers.processes_of(workers.book(sampler, ledger, outcome))
+            outcome.require(later == first, "wrong", f"{later} collected, not {first}")
+    finally:
+        sampler.close()
+        cluster.shutdown()
+    outcome.require(sampler.lost_rollouts == 1, "violations", f"{sampler.lost_rollouts} lost")
+    outcome.require(ledger.lives == 4, "violations", f"{ledger.lives} lives")
+    left = processes.wait_for_end(seen, workers.GRACE_SECONDS)
+    outcome.book("orphans", f"{left}", len(left))
+
+
+if __name__ == "__main__":
+    booked = Outcome()
+    lose_a_node(float(sys.argv[1]), booked)
+    print(json.dumps(dataclasses.asdict(booked)))
