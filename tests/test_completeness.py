@@ -17,13 +17,13 @@ OF_THE_WHOLE = frozenset(
         "extras",
         "faults",
         "imports",
-        "kl_bound",
         "off_policy_mdp",
         "openvino",
         "readme",
         "security_rules",
         "tabular_mdp",
         "training_runs",
+        "update_invariants",
     }
 )
 

@@ -79,6 +79,7 @@ LADDER: tuple[tuple[str, tuple[tuple[str, ...], ...]], ...] = (
                 "replay",
                 "return_scaling",
                 "rollout_form",
+                "rounding",
                 "staleness",
                 "torsos",
             ),

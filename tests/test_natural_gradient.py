@@ -269,6 +269,18 @@ def test_max_kl_follows_its_schedule_and_the_caller() -> None:
     np.testing.assert_allclose(info.max_kl, 0.005, rtol=1e-6)
 
 
+@pytest.mark.parametrize("kind", zoo.KINDS)
+def test_every_trainable_variable_moves(kind: str) -> None:
+    """The free deviations and extras too; they are easily forgotten."""
+    policy = zoo.make(kind, (8,))
+    batch = zoo.draw_batch(policy, zoo.draw_observations(kind, 40, seed=0), seed=0)
+    before = [v.numpy() for v in policy.trainable_variables]
+    optimizer = NaturalGradientOptimizer(KLConstraint(), execution=Execution.GRAPH)
+    assert bool(optimizer.step(policy, batch).accepted)
+    for variable, old in zip(policy.trainable_variables, before, strict=True):
+        assert np.any(variable.numpy() != old), variable.path
+
+
 # --- off policy ---------------------------------------------------------------------------------
 
 

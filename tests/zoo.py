@@ -38,6 +38,7 @@ class HandWritten(keras.Model):
         make_distribution: Callable[[Any, Any], Any],
         dtype: str,
         seed: int,
+        activation: str,
     ) -> None:
         super().__init__(dtype=dtype)
         glorot = [
@@ -45,7 +46,7 @@ class HandWritten(keras.Model):
             for index in range(len(hidden_sizes) + 1)
         ]
         self.hidden = [
-            keras.layers.Dense(size, "tanh", kernel_initializer=initializer, dtype=dtype)
+            keras.layers.Dense(size, activation, kernel_initializer=initializer, dtype=dtype)
             for size, initializer in zip(hidden_sizes, glorot, strict=False)
         ]
         self.outputs_layer = keras.layers.Dense(
@@ -102,7 +103,7 @@ def masked_categorical(outputs: Any, extras: Any) -> Any:
 class Kind(NamedTuple):
     """How to make a policy, and the spaces that it is for."""
 
-    make: Callable[[Sequence[int], str, int], keras.Model]
+    make: Callable[..., keras.Model]
     observation_space: gym.Space
     action_space: gym.Space
 
@@ -110,11 +111,14 @@ class Kind(NamedTuple):
 def _made(
     observation_space: gym.Space, action_space: gym.Space, state_dependent: bool = False
 ) -> Kind:
-    def make(hidden_sizes: Sequence[int], dtype: str, seed: int) -> keras.Model:
+    def make(
+        hidden_sizes: Sequence[int], dtype: str, seed: int, activation: str = "tanh"
+    ) -> keras.Model:
         return make_policy(
             observation_space,
             action_space,
             hidden_sizes=hidden_sizes,
+            activation=activation,
             state_dependent_std=state_dependent,
             dtype=dtype,
             seed=seed,
@@ -126,8 +130,12 @@ def _made(
 def _hand_written(
     function: Callable[[Any, Any], Any], num_outputs: int, num_extras: int, action_space: gym.Space
 ) -> Kind:
-    def make(hidden_sizes: Sequence[int], dtype: str, seed: int) -> keras.Model:
-        model = HandWritten(hidden_sizes, num_outputs, num_extras, function, dtype, seed)
+    def make(
+        hidden_sizes: Sequence[int], dtype: str, seed: int, activation: str = "tanh"
+    ) -> keras.Model:
+        model = HandWritten(
+            hidden_sizes, num_outputs, num_extras, function, dtype, seed, activation
+        )
         model(tf.cast(zero_observations(VECTOR, 1), dtype))
         return model
 
@@ -158,10 +166,14 @@ SMALL_KINDS = [name for name in KINDS if name != "image"]
 
 
 def make(
-    name: str, hidden_sizes: Sequence[int] = (4,), dtype: str = "float32", seed: int = 0
+    name: str,
+    hidden_sizes: Sequence[int] = (4,),
+    dtype: str = "float32",
+    seed: int = 0,
+    activation: str = "tanh",
 ) -> keras.Model:
     """A policy whose every variable is away from zero and from the others' values."""
-    policy = KINDS[name].make(hidden_sizes, dtype, seed)
+    policy = KINDS[name].make(hidden_sizes, dtype, seed, activation)
     rng = np.random.default_rng(seed + 1)
     for variable in policy.trainable_variables:
         noise = rng.normal(scale=0.3, size=variable.shape) / np.sqrt(max(1, len(variable.shape)))

@@ -16,6 +16,7 @@ from trpo_tf.kl_constraint import KLConstraint
 from trpo_tf.line_search import FillTrustRegion, LineSearch, SearchResult
 from trpo_tf.policies import policy_version
 from trpo_tf.preconditioner import DiagonalPreconditioner
+from trpo_tf.rounding import measurable_max_kl, rounding_kl
 from trpo_tf.types import Batch, StepStatus, UpdateInfo
 
 
@@ -24,7 +25,8 @@ class NaturalGradientOptimizer:
 
     The direction x solves (F + λI) x = g by conjugate gradients, F only by its products; the line
     search then finds the length for which the measured KL and the measured surrogate are as they
-    should be. A refused step, NaN included, leaves every variable exactly as it was.
+    should be. What rounding could hide of the KL is kept free in the trust region (`rounding`). A
+    refused step, NaN included, leaves every variable exactly as it was.
 
     The surrogate's importance weight is split: min(w̄, π_old/β), constant in θ, times π_θ/π_old, so
     that truncation costs no row its gradient.
@@ -150,8 +152,17 @@ class NaturalGradientOptimizer:
         direction = tf.where(descends, solved.solution, 0)
         first_step = tf.sqrt(tf.math.divide_no_nan(2 * max_kl, solved.quadratic))
         first_step = tf.where(descends, first_step, tf.ones_like(first_step))
+        rounding = rounding_kl(
+            lambda way, step: passes.measure(start, way, step, old).kl, start, max_kl
+        )
+        measurable = measurable_max_kl(max_kl, rounding)
         search = self.line_search(
-            lambda step: passes.measure(start, direction, step, old), first_step, max_kl
+            lambda step: passes.measure(start, direction, step, old), first_step, measurable
+        )
+        # A divergence of 0 may have been measured all the same.
+        search = search._replace(
+            accepted=search.accepted & (measurable > 0),
+            met_constraint=search.met_constraint & (measurable > 0),
         )
         accepted = search.accepted & descends
         values = [

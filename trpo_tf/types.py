@@ -133,7 +133,7 @@ _REMEDIES = {
     ),
     StepStatus.KL_TOO_LARGE: (
         "No candidate stayed inside the trust region; raise the line search's evaluations, "
-        "`damping` or `max_kl`."
+        "`damping` or `max_kl`, or use float64 if the policy's deviations are tiny."
     ),
     StepStatus.NO_IMPROVEMENT: (
         "Candidates inside the trust region did not improve the surrogate; lower `max_kl` or "

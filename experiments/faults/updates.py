@@ -1,0 +1,97 @@
+"""Ten thousand random policy steps, also hostile ones, each judged apart in float64.
+
+    python -m experiments.faults.updates --updates=10000
+
+Over the compiled combinations of tests/random_updates.py, of which tests/test_update_invariants.py
+makes a few hundred. `updates.csv` gets a row a combination once all of its updates are made; what
+has its row is left out, so the command can be stopped and started again. A row names the seed, and
+its first violation the update, by which both can be made again. The exit status is 1 if there was
+any violation.
+"""
+
+from __future__ import annotations
+
+import csv
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+from absl import app, flags
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests"))
+
+from random_updates import COMBINATIONS, VIOLATIONS, Combination, RandomUpdates
+
+from trpo_tf.types import StepStatus
+
+_UPDATES = flags.DEFINE_integer("updates", 10_000, "Of all combinations together.")
+_SEED = flags.DEFINE_integer("seed", 0, "Of everything that is random.")
+_OUT = flags.DEFINE_string("out", str(Path(__file__).with_name("updates.csv")), "The table.")
+
+_STATUSES = [status.name.lower() for status in StepStatus if status is not StepStatus.ACCEPTED]
+COLUMNS = (
+    *("combination", "seed", "tried", "accepted", "refused", *VIOLATIONS, "first_violation"),
+    *("largest_kl_share", *_STATUSES, "seconds"),
+)
+
+
+def run_combination(combination: Combination, seed: int, num_updates: int) -> dict[str, object]:
+    """Makes the updates of one combination; returns its row of the table."""
+    began = time.monotonic()
+    updates = RandomUpdates(combination, seed)
+    counts: Counter[str] = Counter()
+    largest, first = 0.0, ""
+    for number in range(num_updates):
+        verdict = updates.update(number)
+        found = [name for name in VIOLATIONS if getattr(verdict, name)]
+        if found and not first:
+            first = f"{number}: {' '.join(found)}"
+        counts.update([*found, verdict.status.name.lower()])
+        largest = max(largest, verdict.kl_share)
+    return {
+        "combination": combination.name,
+        "seed": seed,
+        "tried": num_updates,
+        "refused": num_updates - counts["accepted"],
+        "first_violation": first,
+        "largest_kl_share": f"{largest:.5f}",
+        "seconds": f"{time.monotonic() - began:.0f}",
+        **{name: counts[name] for name in ("accepted", *VIOLATIONS, *_STATUSES)},
+    }
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """What is in the table already."""
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def main(_: list[str]) -> None:
+    path = Path(_OUT.value)
+    per_combination = -(-_UPDATES.value // len(COMBINATIONS))
+    for combination in COMBINATIONS:
+        key = combination.name, str(_SEED.value), str(per_combination)
+        known = [(row["combination"], row["seed"], row["tried"]) for row in read_rows(path)]
+        if key in known:
+            continue
+        row = run_combination(combination, _SEED.value, per_combination)
+        print(row, flush=True)
+        with path.open("a", newline="") as file:
+            writer = csv.DictWriter(file, COLUMNS)
+            if not known:
+                writer.writeheader()
+            writer.writerow(row)
+    totals = {
+        name: sum(int(row[name]) for row in read_rows(path))
+        for name in ("tried", "accepted", "refused", *VIOLATIONS, *_STATUSES)
+    }
+    print(totals)
+    if any(totals[name] for name in VIOLATIONS):
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    app.run(main)
