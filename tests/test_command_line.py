@@ -58,6 +58,39 @@ def test_flags_that_cannot_be_read_get_one_line(
     assert err.count("\n") == 1
 
 
+def test_names_of_a_thousand_letters(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(f"--{'x' * 5_000}=1") == 2
+    assert capsys.readouterr().err == "error: a flag's name is too long; --help lists all flags.\n"
+
+
+def test_operands_are_handed_over_and_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    got = []
+
+    def run_with(*arguments: str) -> int:
+        return command_line.run(
+            lambda values, *operands: got.append((values.episodes, operands)),
+            flag_values(),
+            ["program", *arguments],
+            operands=("<run>", "<run>"),
+        )
+
+    assert run_with("a", "--episodes=3", "b") == 0
+    assert got == [(3, ("a", "b"))]
+    for arguments, line in {
+        ("a",): "error: expected 2 arguments: <run>, <run>.\n",
+        ("a", "b", "c"): "error: unexpected argument 'c'; settings are given as --name=value.\n",
+    }.items():
+        assert run_with(*arguments) == 2
+        assert capsys.readouterr().err == line
+
+
+def test_a_command_has_its_own_status_for_failures() -> None:
+    def fail(_: Any) -> None:
+        raise ValueError("no")
+
+    assert command_line.run(fail, flag_values(), ["program"], failure=2) == 2
+
+
 @pytest.mark.parametrize(
     "error",
     [
@@ -65,6 +98,7 @@ def test_flags_that_cannot_be_read_get_one_line(
         TypeError("max_kl must be > 0, got -1."),
         ImportError("max_kl must be > 0, got -1."),
         OSError("max_kl must be > 0, got -1."),
+        MemoryError("max_kl must be > 0, got -1."),
         TrainingStopped("max_kl must be > 0, got -1."),
     ],
 )

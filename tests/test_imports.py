@@ -165,6 +165,7 @@ LADDER: tuple[tuple[str, tuple[tuple[str, ...], ...]], ...] = (
             ),
             (
                 "loaded_policy",
+                "run_comparison",
                 "serving.grpc_client",
                 "serving.rest_client",
                 "serving.served_models",
@@ -180,6 +181,7 @@ LADDER: tuple[tuple[str, tuple[tuple[str, ...], ...]], ...] = (
         (
             ("command_line",),
             (
+                "compare_runs",
                 "evaluate",
                 "export",
                 "serving.dev_server",

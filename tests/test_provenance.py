@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 import tensorflow as tf
@@ -17,6 +18,25 @@ def test_session_is_plain_and_complete():
     assert session["cpus"] >= 1
     assert session["processor"]
     assert session["started"].endswith("+00:00")
+
+
+def test_what_the_libraries_read_is_noted(monkeypatch):
+    monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "0")
+    monkeypatch.setenv("XLA_FLAGS", "--xla_cpu_enable_fast_math=false")
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "of nobody's concern")
+    variables = provenance.describe_session([])["variables"]
+    assert variables["TF_ENABLE_ONEDNN_OPTS"] == "0"
+    assert variables["XLA_FLAGS"] == "--xla_cpu_enable_fast_math=false"
+    assert not {"OMP_NUM_THREADS", "AWS_SECRET_ACCESS_KEY"} & variables.keys()
+
+
+@pytest.mark.skipif(not Path("/proc/cpuinfo").exists(), reason="needs Linux")
+def test_instruction_sets_are_those_of_the_processor():
+    sets = provenance.describe_session([])["instruction_sets"]
+    known = set(Path("/proc/cpuinfo").read_text().split())
+    assert sets == sorted(set(sets) & known)
+    assert ("avx2" in sets) == ("avx2" in known)
 
 
 @pytest.mark.skipif(shutil.which("git") is None, reason="needs git")

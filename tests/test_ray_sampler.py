@@ -36,12 +36,15 @@ def learner(policy, num_envs):
     )
 
 
-def test_with_none_ahead_all_bits_are_those_of_one_sampler(ray_cluster_of_four_cpus):
-    recipe = RECIPE._replace(num_steps=16, seed=4, execution=Execution.XLA)
+@pytest.mark.parametrize("num_workers", [1, 2, 4])
+def test_with_none_ahead_all_bits_are_those_of_one_sampler(ray_cluster_of_four_cpus, num_workers):
+    recipe = RECIPE._replace(
+        num_envs=4 // num_workers, num_steps=16, seed=4, execution=Execution.XLA
+    )
     policies = small_policy(), small_policy()
     samplers = (
         Sampler(make_envs(4, 0), policies[0], 16, seed=4),
-        RaySampler(policies[1], recipe, num_workers=2, rollouts_ahead=0),
+        RaySampler(policies[1], recipe, num_workers, rollouts_ahead=0),
     )
     learners = [learner(policy, 4) for policy in policies]
     for _ in range(3):

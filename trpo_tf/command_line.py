@@ -19,27 +19,33 @@ from trpo_tf.errors import TrainingStopped
 
 _FAILURE = 1
 _MISUSE = 2
+_LONGEST = 2_000  # Of a line; a stranger's file may be quoted in it.
 _INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
-_EXPECTED_ERRORS = (ValueError, TypeError, OSError, ImportError, TrainingStopped)
+_EXPECTED_ERRORS = (ValueError, TypeError, OSError, ImportError, MemoryError, TrainingStopped)
 
 
 def run(
-    main: Callable[[Any], None],
+    main: Callable[..., None],
     flag_values: flags.FlagValues,
     argv: Sequence[str] | None = None,
+    operands: Sequence[str] = (),
+    failure: int = _FAILURE,
 ) -> int:
     """Reads the flags, runs `main` and turns what goes wrong into one line on standard error.
 
     A command line keeps its flags in a `FlagValues` of its own, so that two of them can be
-    imported into one process. `--help` prints the flags. Exit statuses: 0, 1 for an error that
-    the line explains, 2 for flags that cannot be read, 130 after Ctrl-C. With the environment
-    variable `TRPO_TF_VERBOSE=1` the traceback of an error is printed before its line.
+    imported into one process. `--help` prints the flags. Exit statuses: 0, 1 (or `failure`) for an
+    error that the line explains, 2 for flags that cannot be read, 130 after Ctrl-C. With the
+    environment variable `TRPO_TF_VERBOSE=1` the traceback of an error is printed before its line.
 
     Args:
-        main: called with the flag values once they are read; its module's docstring is the help.
+        main: called with the flag values once they are read, and with the operands; its module's
+            docstring is the help.
         flag_values: where the flags were defined.
         argv: program name and arguments; None: `sys.argv`.
+        operands: what the arguments that are no flags mean; there must be as many.
+        failure: the status for an error that the line explains.
 
     Returns:
         The exit status.
@@ -51,19 +57,20 @@ def run(
     0
     """
     try:
-        if not _read_flags(main, flag_values, sys.argv if argv is None else argv):
-            return 0
+        given = _read_flags(main, flag_values, sys.argv if argv is None else argv, operands)
     except flags.Error as error:
         return _report(f"error: {_flag_message(error, flag_values)}", _MISUSE)
+    if given is None:
+        return 0
     try:
-        main(flag_values)
+        main(flag_values, *given)
         sys.stdout.flush()
     except KeyboardInterrupt:
         return _report("interrupted", _INTERRUPTED)
     except _EXPECTED_ERRORS as error:
         if startup.is_verbose():
             traceback.print_exc()
-        return _report(f"error: {_one_line(error)}", _FAILURE)
+        return _report(f"error: {_one_line(error)}", failure)
     return 0
 
 
@@ -132,17 +139,27 @@ def help_text(description: str, flag_values: flags.FlagValues) -> str:
 
 
 def _read_flags(
-    main: Callable[[Any], None], flag_values: flags.FlagValues, argv: Sequence[str]
-) -> bool:
-    """Whether there is anything left to do."""
+    main: Callable[..., None],
+    flag_values: flags.FlagValues,
+    argv: Sequence[str],
+    operands: Sequence[str],
+) -> list[str] | None:
+    """The operands that were given; None where the flags were only to be explained."""
     if any(argument in ("--help", "-help", "-h", "--helpfull", "--helpshort") for argument in argv):
         description = sys.modules[main.__module__].__doc__ or ""
         print(help_text(description, flag_values))
-        return False
-    rest = flag_values(list(argv))[1:]
-    if rest:
-        raise flags.Error(f"unexpected argument {rest[0]!r}; settings are given as --name=value.")
-    return True
+        return None
+    try:
+        rest: list[str] = flag_values(list(argv))[1:]
+    except RecursionError:  # absl's search for similar names, on a name of a thousand letters.
+        raise flags.Error("a flag's name is too long; --help lists all flags.") from None
+    if len(rest) < len(operands):
+        raise flags.Error(f"expected {len(operands)} arguments: {', '.join(operands)}.")
+    if len(rest) > len(operands):
+        raise flags.Error(
+            f"unexpected argument {rest[len(operands)]!r}; settings are given as --name=value."
+        )
+    return rest
 
 
 def _flag_message(error: flags.Error, flag_values: flags.FlagValues) -> str:
@@ -154,7 +171,7 @@ def _flag_message(error: flags.Error, flag_values: flags.FlagValues) -> str:
 
 
 def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+    return " ".join(str(error).split())[:_LONGEST] or type(error).__name__
 
 
 def _report(line: str, status: int) -> int:

@@ -100,7 +100,7 @@ class ProgressFile:
     def _cut(self, after: int) -> None:
         if not os.path.lexists(self.path):
             return
-        header, rows = _read_rows(self.path)
+        header, rows = read_cells(self.path)
         if not header:
             self.path.unlink()
             return
@@ -133,7 +133,7 @@ def read_progress(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
         FileNotFoundError: there is no such file.
         ValueError: it is no progress file.
     """
-    header, rows = _read_rows(Path(path))
+    header, rows = read_cells(path)
     return {name: _column([row[index] for row in rows]) for index, name in enumerate(header)}
 
 
@@ -152,9 +152,18 @@ def format_cell(value: Any) -> str:
     return f"{value:.9g}" if isinstance(value, float) else str(value)
 
 
-def _read_rows(path: Path) -> tuple[list[str], list[list[str]]]:
-    """Header and whole rows; both empty where not even the header was written to its end."""
-    content = path.read_bytes()
+def read_cells(path: str | os.PathLike[str]) -> tuple[list[str], list[list[str]]]:
+    """Reads a progress file's texts as they stand in it, for comparisons of bits.
+
+    Returns:
+        Names of the columns and the whole rows, as `read_progress` takes them; both empty where
+        not even the names were written to their end.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is no progress file.
+    """
+    content = Path(path).read_bytes()
     lines = content.split(b"\n")
     # What stands behind the last line break was cut short.
     lines.pop()

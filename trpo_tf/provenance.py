@@ -6,6 +6,7 @@ import datetime
 import importlib.metadata
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -25,8 +26,28 @@ _PACKAGES = (
     "mujoco",
     "envpool",
     "ale-py",
+    "box2d",
+    "box2d-py",
     "ray",
 )
+# What the libraries that compute read from the environment when they start. oneDNN, Eigen and XLA
+# round otherwise with other kernels, instruction sets and numbers of threads.
+_VARIABLES = (
+    "CUDA_VISIBLE_DEVICES",
+    "DNNL_MAX_CPU_ISA",
+    "MKL_NUM_THREADS",
+    "NVIDIA_TF32_OVERRIDE",
+    "OMP_NUM_THREADS",
+    "ONEDNN_MAX_CPU_ISA",
+    "TF_DETERMINISTIC_OPS",
+    "TF_ENABLE_ONEDNN_OPTS",
+    "TF_NUM_INTEROP_THREADS",
+    "TF_NUM_INTRAOP_THREADS",
+    "TF_XLA_FLAGS",
+    "XLA_FLAGS",
+)
+# By these the libraries choose their kernels; a virtual machine may hide some of a processor's.
+_INSTRUCTION_SET = re.compile(r"(amx|avx|f16c|fma|sse4|asimd|sve)")
 _GIT_SECONDS = 10.0
 
 
@@ -41,8 +62,9 @@ def describe_session(command_line: Sequence[str]) -> dict[str, Any]:
     Returns:
         started (UTC), command_line, python, versions of the packages that are installed,
         git_revision (None outside a checkout; `-dirty` with uncommitted changes), platform,
-        processor, cpus (that this process may use), intra_op_threads and inter_op_threads (0:
-        TensorFlow chooses).
+        processor, instruction_sets (that decide which kernels run), cpus (that this process may
+        use), intra_op_threads and inter_op_threads (0: TensorFlow chooses), accelerators (names),
+        variables (those that are set of the environment variables that the libraries read).
 
     >>> session = describe_session(["train", "--env=CartPole"])
     >>> session["command_line"], "tensorflow" in session["versions"], session["cpus"] >= 1
@@ -56,9 +78,16 @@ def describe_session(command_line: Sequence[str]) -> dict[str, Any]:
         "git_revision": git_revision(Path(__file__).parents[1]),
         "platform": platform.platform(),
         "processor": _processor(),
+        "instruction_sets": _instruction_sets(),
         "cpus": _cpus(),
         "intra_op_threads": tf.config.threading.get_intra_op_parallelism_threads(),
         "inter_op_threads": tf.config.threading.get_inter_op_parallelism_threads(),
+        "accelerators": [
+            device.name
+            for device in tf.config.list_physical_devices()
+            if device.device_type != "CPU"
+        ],
+        "variables": {name: os.environ[name] for name in _VARIABLES if name in os.environ},
     }
 
 
@@ -103,12 +132,22 @@ def _versions() -> dict[str, str]:
 
 
 def _processor() -> str:
+    return _cpu_info("model name") or platform.processor() or platform.machine()
+
+
+def _instruction_sets() -> list[str]:
+    flags = _cpu_info("flags") or _cpu_info("Features")
+    return sorted(flag for flag in flags.split() if _INSTRUCTION_SET.match(flag))
+
+
+def _cpu_info(key: str) -> str:
+    """What Linux says of the first processor; nothing on other systems."""
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as file:
-            names = [line.partition(":")[2].strip() for line in file if line[:10] == "model name"]
+            pairs = (line.partition(":") for line in file)
+            return next((value.strip() for name, _, value in pairs if name.strip() == key), "")
     except OSError:
-        names = []
-    return names[0] if names else platform.processor() or platform.machine()
+        return ""
 
 
 def _cpus() -> int:

@@ -90,7 +90,7 @@ class RunDirectory:
         """
         directory = Path(path)
         with _clear_errors(directory):
-            _check_entries(directory)
+            check_entries(directory)
             lock = DirectoryLock(directory)
         try:
             record = run_record.read_record(directory / _CONFIG)
@@ -187,7 +187,7 @@ def load_run(logdir: str | os.PathLike[str]) -> Run:
         ValueError: `config.json` or all checkpoints are damaged, or they do not fit together.
     """
     directory = Path(logdir)
-    _check_entries(directory)
+    check_entries(directory)
     record = run_record.read_record(directory / _CONFIG)
     found = checkpoint.latest_checkpoint(directory / "checkpoints")
     if found is None:
@@ -207,7 +207,13 @@ def _refuse_run(directory: Path) -> None:
             )
 
 
-def _check_entries(directory: Path) -> None:
+def check_entries(directory: Path) -> None:
+    """Checks that a directory holds a run, of plain files and directories only.
+
+    Raises:
+        FileNotFoundError: it holds no run.
+        ValueError: an entry is a link or not of the kind that a run makes; names it.
+    """
     if not os.path.lexists(directory / _CONFIG):
         raise FileNotFoundError(
             f"{directory} holds no run ({_CONFIG} is missing). Start one without --resume, or "

@@ -26,9 +26,12 @@ _SESSION_TYPES: dict[str, tuple[type, ...]] = {
     "git_revision": (str, type(None)),
     "platform": (str,),
     "processor": (str,),
+    "instruction_sets": (list,),
     "cpus": (int,),
     "intra_op_threads": (int,),
     "inter_op_threads": (int,),
+    "accelerators": (list,),
+    "variables": (dict,),
 }
 
 
