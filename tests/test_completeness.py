@@ -16,6 +16,8 @@ OF_THE_WHOLE = frozenset(
         "cpp_loader",
         "extras",
         "faults",
+        "fuzzed_parsers",
+        "hostile_runs",
         "imports",
         "off_policy_mdp",
         "openvino",

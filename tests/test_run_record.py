@@ -69,7 +69,7 @@ def test_settings_of_an_older_version_take_defaults(path, record):
         (["settings", "max_kl"], "0.01", "max_kl must be a number"),
         (["settings", "max_kl"], math.nan, "max_kl must be a finite number"),
         (["settings", "max_kls"], 0.01, "Did you mean 'max_kl'"),
-        (["settings", "num_envs"], 0, "num_envs must be >= 1"),
+        (["settings", "num_envs"], 0, r"num_envs must be in \[1, 65536\]"),
         (["settings", "env"], 3, "env must be"),
         (["origins"], [], "origins must be an object"),
         (["origins", "nonsense"], "flag", "no setting 'nonsense'"),

@@ -165,7 +165,7 @@ def test_a_run_begins_with_the_weights_of_another(run: Any) -> None:
         (["--env=CartPole", "--max_kl=0"], 1, "max_kl must be > 0, got 0.0."),
         (["--env=CartPole", "--max_kl=wide"], 1, "max_kl must be a number, got 'wide'."),
         (["--env=CartPole", "--discount=1.5"], 1, "discount must be in [0, 1], got 1.5."),
-        (["--env=CartPole", "--num_envs=0"], 1, "num_envs must be >= 1, got 0."),
+        (["--env=CartPole", "--num_envs=0"], 1, "num_envs must be in [1, 65536], got 0."),
         (["--env=CartPole", "--num_envs=2.5"], 1, "num_envs must be a whole number, got '2.5'."),
         (["--env=CartPole", "--total_steps=1023"], 1, "total_steps must be >= one batch"),
         (["--env=CartPole", "--execution=gpu"], 1, "execution must be 'auto' or 'xla'"),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from trpo_tf.config import setting_names
+from trpo_tf.config import TRPOConfig, setting_names
 from trpo_tf.presets import resolve
 from trpo_tf.training_report import container_command, resume_command, settings_table
 
@@ -26,9 +26,15 @@ def test_every_setting_stands_in_the_table_once(width: int) -> None:
 
 
 def test_commands_survive_names_with_spaces() -> None:
-    assert shlex.split(resume_command(Path("my runs/one"), "my models"))[-2:] == [
+    config = TRPOConfig(env="CartPole-v1")
+    assert shlex.split(resume_command(Path("my runs/one"), "my models", config))[-2:] == [
         "--logdir=my runs/one",
         "--export_dir=my models",
+    ]
+    trusted = TRPOConfig(env="my_module:Id-v0", sampler="ray", ray_address="10.0.0.1:6379")
+    assert shlex.split(resume_command(Path("one"), None, trusted))[-2:] == [
+        "--env=my_module:Id-v0",
+        "--ray_address=10.0.0.1:6379",
     ]
     words = shlex.split(container_command(Path("my models/Cart Pole/7")))
     assert (

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import sys
+import types
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +21,7 @@ from trpo_tf.config import TRPOConfig, setting_names
 from trpo_tf.manifest import write_manifest
 from trpo_tf.npz_file import npz_bytes
 from trpo_tf.run_directory import load_run
-from trpo_tf.training_session import FIXED_SETTINGS, Finished, Session
+from trpo_tf.training_session import FIXED_SETTINGS, Finished, Session, changed_record
 
 GIVEN = {"env": "Bandit", **bandit.SMALL, "total_steps": 64}
 
@@ -239,6 +242,26 @@ def test_all_else_may_change_and_is_checked() -> None:
     assert {"total_steps", "max_kl", "eval_every", "checkpoint_every", "discount"} <= free
     with begun("one"), pytest.raises(ValueError, match="max_kl must be > 0"):
         training_session.changed_record({"max_kl": -1.0}, "one")
+
+
+def test_modules_and_clusters_that_a_record_names_are_trusted_by_name_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with begun("run") as session:
+        record = session.run.record
+        config = dataclasses.replace(
+            record.config, env="antigravity:CartPole-v1", sampler="ray", ray_address="10.0.0.1:1"
+        )
+        session.run.rewrite_record(dataclasses.replace(record, config=config))
+    with pytest.raises(ValueError, match="would be imported"):
+        changed_record({"ray_address": None}, "run")
+    monkeypatch.setitem(sys.modules, "antigravity", types.ModuleType("antigravity"))
+    env = {"env": "antigravity:CartPole-v1"}
+    with pytest.raises(ValueError, match="Give --ray_address if"):
+        changed_record(env, "run")
+    for address in ("10.0.0.1:1", None):
+        given = {**env, "ray_address": address}
+        assert changed_record(given, "run").config.ray_address == address
 
 
 def test_an_environment_that_has_changed_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,10 @@ from typing import Any
 from trpo_tf import setting_choices as choices
 from trpo_tf.setting import checked, choice, explained, kind_of, number, parsed, switch
 
+# Rows of a batch are indexed by 32 bits. That and the largest values of single settings are far
+# from what anyone trains with, and near enough that a stranger's file does not exhaust the machine.
+_MOST_ROWS = 10**9
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TRPOConfig:
@@ -45,9 +49,15 @@ class TRPOConfig:
         "100000 to 10000000",
         minimum=1,
     )
-    num_envs: int = number(16, "Environments that are stepped together.", "1 to 64", minimum=1)
+    num_envs: int = number(
+        16, "Environments that are stepped together.", "1 to 64", minimum=1, maximum=2**16
+    )
     num_steps: int = number(
-        128, "Steps of each environment in one update's rollout.", "64 to 2048", minimum=1
+        128,
+        "Steps of each environment in one update's rollout.",
+        "64 to 2048",
+        minimum=1,
+        maximum=10**7,
     )
     seed: int = number(
         0, "Seed of environments, draws and networks.", "0, 1, 2", minimum=0, maximum=2**31 - 1
@@ -61,7 +71,7 @@ class TRPOConfig:
         minimum=0,
     )
     num_workers: int = number(
-        2, "Ray workers, among which num_envs are divided.", "1 to 1000", minimum=1
+        2, "Ray workers, among which num_envs are divided.", "1 to 1000", minimum=1, maximum=2**16
     )
     max_workers: int | None = number(
         None,
@@ -69,6 +79,7 @@ class TRPOConfig:
         "no more.",
         "2 to 1000",
         minimum=1,
+        maximum=2**16,
     )
     worker_cpus: float = number(
         1.0,
@@ -83,6 +94,7 @@ class TRPOConfig:
         "and all that step in processes (vectorization=async).",
         "30 to 600",
         minimum=0,
+        maximum=1e8,
         exclusive=True,
     )
     ray_address: str | None = dataclasses.field(default=None, metadata=choices.RAY_ADDRESS)
@@ -122,7 +134,9 @@ class TRPOConfig:
         exclusive=True,
     )
     line_search: str = choice("fill", "How long a step is", choices.LINE_SEARCHES)
-    cg_steps: int = number(10, "Most conjugate gradient iterations.", "10 to 25", minimum=1)
+    cg_steps: int = number(
+        10, "Most conjugate gradient iterations.", "10 to 25", minimum=1, maximum=10**6
+    )
     cg_tolerance: float = number(
         1e-10, "Relative residual that ends conjugate gradient.", "1e-10 to 1e-4", minimum=0
     )
@@ -142,19 +156,29 @@ class TRPOConfig:
         "Random probes of the diagonal that preconditions conjugate gradient; 0 for none.",
         "0 to 20",
         minimum=0,
+        maximum=10**6,
     )
     chunk_rows: int | None = number(
         None,
         "Rows that an update takes through the policy at once, to save memory; none for all.",
         "256 to 4096",
         minimum=1,
+        maximum=10**9,
     )
 
     value_epochs: int = number(
-        20, "Passes of the value function's training over each rollout.", "5 to 80", minimum=1
+        20,
+        "Passes of the value function's training over each rollout.",
+        "5 to 80",
+        minimum=1,
+        maximum=10**6,
     )
     value_minibatch_size: int = number(
-        64, "Rows of one step of the value function; 0 for all rows.", "32 to 256", minimum=0
+        64,
+        "Rows of one step of the value function; 0 for all rows.",
+        "32 to 256",
+        minimum=0,
+        maximum=10**9,
     )
     value_learning_rate: float = number(
         1e-3,
@@ -210,6 +234,7 @@ class TRPOConfig:
         "Last rollouts that an update learns from, the new one included; 1 replays none.",
         "1 to 4",
         minimum=1,
+        maximum=2**10,
     )
     replay_weights: tuple[float, ...] | None = dataclasses.field(
         default=None, metadata=choices.REPLAY_WEIGHTS
@@ -228,7 +253,9 @@ class TRPOConfig:
         "10000 to 100000",
         minimum=0,
     )
-    eval_episodes: int = number(10, "Episodes of an evaluation.", "5 to 100", minimum=1)
+    eval_episodes: int = number(
+        10, "Episodes of an evaluation.", "5 to 100", minimum=1, maximum=10**6
+    )
     checkpoint_every: int = number(10, "Updates between checkpoints.", "1 to 100", minimum=1)
     keep_checkpoints: int = number(3, "Newest checkpoints that are kept.", "2 to 10", minimum=1)
     max_refused_updates: int = number(
@@ -243,9 +270,14 @@ class TRPOConfig:
         "0 lets TensorFlow choose.",
         "0 to 16",
         minimum=0,
+        maximum=2**12,
     )
     inter_op_threads: int = number(
-        0, "TensorFlow's operations side by side; 0 lets TensorFlow choose.", "0 to 16", minimum=0
+        0,
+        "TensorFlow's operations side by side; 0 lets TensorFlow choose.",
+        "0 to 16",
+        minimum=0,
+        maximum=2**12,
     )
 
     def __post_init__(self) -> None:
@@ -258,6 +290,11 @@ class TRPOConfig:
 
     def _check_batch(self) -> None:
         batch = f"one batch (num_envs {self.num_envs} x num_steps {self.num_steps}"
+        if self.batch_rows > _MOST_ROWS:
+            raise ValueError(
+                f"num_envs x num_steps must be <= {_MOST_ROWS}, got {self.batch_rows}. "
+                "Make the batch smaller."
+            )
         if self.total_steps < self.batch_rows:
             raise ValueError(
                 f"total_steps must be >= {batch} = {self.batch_rows} steps), got "

@@ -53,8 +53,8 @@ def _import_module(module: str, env_id: str) -> None:
         importlib.import_module(module)
     except ImportError as error:
         raise ValueError(
-            f"the module of {env_id!r} cannot be imported: {error}. The part before the colon must "
-            "be a Python module on the path that registers the environment."
+            f"the module of {env_id!r:.200} cannot be imported: {error}. The part before the colon "
+            "must be a Python module on the path that registers the environment."
         ) from error
 
 
@@ -88,11 +88,11 @@ def _unknown_id_message(env_id: str, name: str) -> str:
         spec.id for spec in gym.registry.values() if spec.id.rpartition("-v")[0] == base_name
     )
     if versions:
-        return f"{env_id!r} has no such version; there are {', '.join(versions)}."
+        return f"{env_id!r:.200} has no such version; there are {', '.join(versions)}."
     names = {spec.id.rpartition("-v")[0].lower(): spec for spec in gym.registry.values()}
     near = difflib.get_close_matches(base_name.lower(), names, n=1, cutoff=0.6)
     hint = f" Did you mean {_find(names[near[0]].id.rpartition('-v')[0])!r}?" if near else ""
     return (
-        f"there is no environment {env_id!r}.{hint} An environment of your own is given as "
+        f"there is no environment {env_id!r:.200}.{hint} An environment of your own is given as "
         "'module:Id-v0', where importing the module registers it."
     )

@@ -206,11 +206,11 @@ def _trained_in(policy: LoadedPolicy) -> str:
 def _parse_env_kwargs(text: str) -> dict[str, Any]:
     try:
         arguments = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         arguments = None
     if not isinstance(arguments, dict):
         raise ValueError(
-            f"--env_kwargs must be a JSON object, got {text!r}; for example "
+            f"--env_kwargs must be a JSON object, got {text!r:.200}; for example "
             """--env_kwargs='{"frame_skip": 4}'."""
         )
     return arguments

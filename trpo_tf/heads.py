@@ -37,6 +37,17 @@ def make_head(
     return BernoulliHead(action_space.shape, dtype=dtype, seed=seed)
 
 
+def num_outputs(action_space: Any) -> int:
+    """How many numbers a head takes from its last layer.
+
+    >>> num_outputs(gym.spaces.Discrete(3)), num_outputs(gym.spaces.MultiDiscrete([2, 5]))
+    (3, 10)
+    """
+    if isinstance(action_space, gym.spaces.MultiDiscrete):
+        return int(action_space.nvec.size) * int(action_space.nvec.max())
+    return int(gym.spaces.utils.flatdim(action_space))
+
+
 def _last_layer(size: int, dtype: str, seed: int, name: str) -> keras.layers.Dense:
     return keras.layers.Dense(
         size,

@@ -175,7 +175,7 @@ def _read_metadata(version: Path) -> dict[str, Any]:
         return {}
     try:
         metadata = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ValueError(f"{path} cannot be read: {error}.") from error
     if not isinstance(metadata, dict):
         raise ValueError(f"{path} must hold a JSON object, got {type(metadata).__name__}.")

@@ -15,11 +15,18 @@ _SHOWN_ENTRIES = 5
 def default_base(env_id: str) -> Path:
     """Where a policy goes that nobody names a directory for, from the working directory.
 
+    Raises:
+        ValueError: if the id, out of a stranger's file say, would lead to another place.
+
     >>> default_base("Walker2d-v5"), default_base("my_module:ALE/Pong-v5")
     (PosixPath('saved_models/Walker2d'), PosixPath('saved_models/Pong'))
     """
-    name = re.split("[:/]", env_id)[-1]
-    return Path("saved_models") / re.sub(r"-v\d+$", "", name)
+    name = re.sub(r"-v\d+$", "", re.split("[:/]", env_id)[-1])
+    if not re.fullmatch(r"\w[\w.-]*", name):
+        raise ValueError(
+            f"{env_id!r:.80} gives no name for a model's directory. Give --export_dir."
+        )
+    return Path("saved_models") / name
 
 
 def next_version(base: Path) -> int:

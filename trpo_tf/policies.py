@@ -12,8 +12,8 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from trpo_tf import spaces
-from trpo_tf.heads import make_head
-from trpo_tf.torsos import make_torso
+from trpo_tf.heads import make_head, num_outputs
+from trpo_tf.torsos import check_size, make_torso
 
 tfd = tfp.distributions
 
@@ -100,6 +100,8 @@ def make_policy(
     spaces.validate_action_space(action_space)
     if not np.isfinite(initial_log_std):
         raise ValueError(f"initial_log_std must be finite, got {initial_log_std}. -0.5 is typical.")
+    spaces.validate_observation_space(observation_space)
+    check_size(observation_space, hidden_sizes, num_outputs(action_space))
     torso = make_torso(
         observation_space, hidden_sizes, activation, normalize_observations, dtype, seed
     )

@@ -28,6 +28,10 @@ _LIST_WORDS: dict[type, str] = {
 }
 
 
+# Whole numbers up to here are exact as floats too; what counts memory or threads has less room.
+_LARGEST_WHOLE = 10**15
+
+
 def described(help: str, allows: Callable[[Any], bool], expected: str, hint: str) -> dict[str, Any]:
     """The metadata that every field of a checked configuration carries.
 
@@ -99,9 +103,14 @@ def checked(field: dataclasses.Field[Any], hint: Any, value: Any) -> Any:
         return None
     if not _is_of_kind(value, kind, element):
         raise TypeError(refusal(field, value, _kind_words(hint)))
-    if kind is float and not math.isfinite(value):
+    if kind is float and not _is_finite(value):
         raise ValueError(refusal(field, value, "a finite number"))
-    plain = tuple(element(entry) for entry in value) if kind is tuple else kind(value)
+    if kind is int and abs(value) > _LARGEST_WHOLE:
+        raise ValueError(refusal(field, value, f"at most {_LARGEST_WHOLE:.0e}"))
+    try:
+        plain = tuple(element(entry) for entry in value) if kind is tuple else kind(value)
+    except OverflowError:
+        raise ValueError(refusal(field, value, "finite numbers")) from None
     if not field.metadata["allows"](plain):
         raise ValueError(refusal(field, plain, field.metadata["expected"]))
     return plain
@@ -170,7 +179,11 @@ def kind_of(hint: Any) -> tuple[type, bool]:
 
 def refusal(field: dataclasses.Field[Any], value: Any, expected: str) -> str:
     """The sentence that refuses a value."""
-    return f"{field.name} must be {expected}, got {value!r}. {field.metadata['hint']}".strip()
+    try:
+        given = f"{value!r:.200}"
+    except ValueError:  # Python refuses to write out whole numbers of thousands of digits.
+        given = "a number of thousands of digits"
+    return f"{field.name} must be {expected}, got {given}. {field.metadata['hint']}".strip()
 
 
 def _kind_words(hint: Any) -> str:
@@ -197,10 +210,17 @@ def _is_of_kind(value: Any, kind: type, element: type = int) -> bool:
     return isinstance(value, kind)
 
 
+def _is_finite(value: Any) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # A whole number beyond all floats.
+        return False
+
+
 def _is_json(value: dict[Any, Any]) -> bool:
     try:
         return bool(json.loads(json.dumps(value, allow_nan=False)) == value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, RecursionError):
         return False
 
 
@@ -221,7 +241,10 @@ def _truth(text: str) -> bool:
 
 
 def _json_object(text: str) -> dict[str, Any]:
-    value = json.loads(text)
+    try:
+        value = json.loads(text)
+    except RecursionError:
+        raise ValueError(text) from None
     if not _is_of_kind(value, dict):
         raise ValueError(text)
     return dict(value)

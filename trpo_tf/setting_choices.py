@@ -21,8 +21,8 @@ ENV_KWARGS = described(
 )
 HIDDEN_SIZES = described(
     "Units of the hidden layers of policy and value function (images have convolutions instead).",
-    lambda value: all(units >= 1 for units in value),
-    "a list of layer sizes >= 1",
+    lambda value: len(value) <= 64 and all(1 <= units <= 2**16 for units in value),
+    "a list of up to 64 layer sizes in [1, 65536]",
     "Typical values are 64,64 and 256,256.",
 )
 REPLAY_WEIGHTS = described(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,6 +20,8 @@ _CONVOLUTIONS = ((16, 8, 4), (32, 4, 2))
 _SMALL_CONVOLUTIONS = ((16, 3, 1), (32, 3, 1))
 _CONVOLUTION_FEATURES = 256
 _SMALLEST_IMAGE = 20
+# A GiB of float32, and as much again for each of a dozen vectors that an update works with.
+_MOST_WEIGHTS = 2**28
 
 
 def make_torso(
@@ -47,6 +50,30 @@ def make_torso(
         dtype=dtype,
         seed=seed,
     )
+
+
+def check_size(observation_space: gym.Space, hidden_sizes: Sequence[int], num_outputs: int) -> None:
+    """Refuses networks that no machine trains, before anything is allocated for them.
+
+    Raises:
+        ValueError: if there would be more than 2^28 weights between layers.
+
+    >>> check_size(gym.spaces.Box(-1, 1, (4,)), (2**14, 2**14), 1)
+    Traceback (most recent call last):
+    ValueError: a network of layers 4, 16384, 16384, 1 has 268517376 weights, more than 268435456...
+    """
+    size = spaces.flat_size(observation_space)
+    layers = [size, *hidden_sizes, num_outputs]
+    if spaces.is_image(observation_space):
+        # The convolutions' strides leave less than one feature for each pixel.
+        layers = [size // min(observation_space.shape or (1,)), _CONVOLUTION_FEATURES, num_outputs]
+    weights = sum(inputs * outputs for inputs, outputs in itertools.pairwise(layers))
+    if weights > _MOST_WEIGHTS:
+        shown = ", ".join(map(str, layers))
+        raise ValueError(
+            f"a network of layers {shown} has {weights} weights, more than {_MOST_WEIGHTS}. "
+            "Choose smaller hidden_sizes, or wrap the environment to make its spaces smaller."
+        )
 
 
 class VectorTorso(keras.layers.Layer):

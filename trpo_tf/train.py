@@ -155,7 +155,7 @@ def _train(session: Session, values: Any) -> int | None:
     assert number is not None
     print(
         f"{number.name}: stopped after {loop.env_steps:,} steps. Continue with:\n"
-        f"  {training_report.resume_command(run.path, values.export_dir)}"
+        f"  {training_report.resume_command(run.path, values.export_dir, config)}"
     )
     return int(number)
 

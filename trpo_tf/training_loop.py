@@ -230,5 +230,5 @@ def _kept_return(base: Path) -> float | None:
         path = find_version(base) / "assets.extra" / METADATA_FILE
         metadata = json.loads(path.read_text(encoding="utf-8"))
         return float(metadata["training"]["returns"]["mean"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None

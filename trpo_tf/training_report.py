@@ -39,13 +39,17 @@ def settings_table(config: TRPOConfig, origins: Mapping[str, str], width: int = 
     return "\n".join(lines)
 
 
-def resume_command(logdir: Path, export_dir: str | None) -> str:
-    """The command that continues a run.
+def resume_command(logdir: Path, export_dir: str | None, config: TRPOConfig) -> str:
+    """The command that continues a run; names the modules and clusters that it trusts once more.
 
-    >>> resume_command(Path("runs/one"), None)
+    >>> resume_command(Path("runs/one"), None, TRPOConfig(env="CartPole-v1"))
     'python -m trpo_tf.train --resume --logdir=runs/one'
     """
     options = ["--resume", f"--logdir={logdir}"]
+    if ":" in config.env:
+        options.append(f"--env={config.env}")
+    if config.sampler == "ray" and config.ray_address is not None:
+        options.append(f"--ray_address={config.ray_address}")
     if export_dir is not None:
         options.append(f"--export_dir={export_dir}")
     return f"python -m trpo_tf.train {shlex.join(options)}"

@@ -35,6 +35,7 @@ MODEL_SETTINGS = (
 FIXED_SETTINGS = ("env", "env_kwargs", "num_envs", "seed", "scale_returns", *MODEL_SETTINGS)
 
 _TAKEN_FROM = "run "
+_MOST_STEPS = 2**63
 
 
 class Session(NamedTuple):
@@ -93,6 +94,8 @@ def settle(
     if init_from is not None:
         source = _read_record(init_from).config
         taken = {name: getattr(source, name) for name in MODEL_SETTINGS}
+        if "env" not in given:
+            _refuse_module(source, init_from)
         given = {"env": source.env, **given}
         _refuse_changes(source, given, MODEL_SETTINGS, f"the weights of {init_from} were made with")
     env_id = resolve_env_id(given["env"])
@@ -115,11 +118,16 @@ def changed_record(given: Mapping[str, Any], logdir: str | os.PathLike[str]) -> 
 
     Raises:
         FileNotFoundError: the directory holds no run.
-        ValueError: a setting that must not change or that is refused, or a damaged record.
+        ValueError: a setting that must not change or that is refused, a damaged record, or one
+            that names a module or a Ray cluster, which run code, and `given` does not.
     """
     record = _read_record(logdir)
     if "env" in given:
         given = {**given, "env": resolve_env_id(given["env"])}
+    else:
+        _refuse_module(record.config, logdir)
+    if record.config.sampler == "ray" and "ray_address" not in given:
+        _refuse_cluster(record.config, logdir)
     _refuse_changes(record.config, given, FIXED_SETTINGS, f"{logdir} was begun with")
     config = TRPOConfig(**{**record.config.to_json(), **given})
     changed = [name for name in given if getattr(config, name) != getattr(record.config, name)]
@@ -187,7 +195,7 @@ def resume(
         found = checkpoint.latest_checkpoint(run.checkpoints_path)
         if found is None:
             _refuse_lost_weights(record, logdir)
-        state = {} if found is None else checkpoint.read_state(found)
+        state = {} if found is None else _checked_state(found)
         done = _finished(record.config, state)
         if done is not None:
             return done
@@ -230,6 +238,50 @@ def _refuse_changes(
                 f"{name} cannot be {shown(wanted)}: {reason} {shown(before)}. Leave it out, or "
                 "start a new run."
             )
+
+
+def _refuse_module(config: TRPOConfig, logdir: str | os.PathLike[str]) -> None:
+    """To import what stands before the colon only because a file says so would be to run it."""
+    if ":" in config.env:
+        raise ValueError(
+            f"{logdir} was trained in {config.env!r}, whose module would be imported. Give "
+            f"--env={config.env} if you trust it."
+        )
+
+
+def _refuse_cluster(config: TRPOConfig, logdir: str | os.PathLike[str]) -> None:
+    """The machines of a cluster and those that use it run each other's code."""
+    if config.ray_address is not None:
+        raise ValueError(
+            f"{logdir} was trained by the Ray cluster {config.ray_address!r:.80}. Give "
+            "--ray_address if you trust it, or --ray_address=none for this machine alone."
+        )
+
+
+def _checked_state(found: Checkpoint) -> dict[str, Any]:
+    """The counters of a checkpoint as far as they decide what is done with it.
+
+    Raises:
+        ValueError: they are not what a run writes.
+    """
+    state = checkpoint.read_state(found)
+    sampler = state.get("sampler", {})
+    counts = [state.get("env_steps", 0)]
+    counts += (
+        [sampler.get(name, 0) for name in ("next_step", "env_steps")] if _is(sampler, dict) else []
+    )
+    if (
+        not _is(sampler, dict)
+        or not _is(state.get("exported"), str, type(None))
+        or not _is(state.get("best_return"), int, float, type(None))
+        or not all(_is(count, int) and 0 <= count < _MOST_STEPS for count in counts)
+    ):
+        raise ValueError(f"The state in {found.path} is not one that a run writes.")
+    return state
+
+
+def _is(value: Any, *kinds: type) -> bool:
+    return isinstance(value, kinds) and not isinstance(value, bool)
 
 
 def _finished(config: TRPOConfig, state: Mapping[str, Any]) -> Finished | None:

@@ -9,8 +9,9 @@ import gymnasium as gym
 import keras
 import tensorflow as tf
 
+from trpo_tf import spaces
 from trpo_tf.policies import build
-from trpo_tf.torsos import make_torso
+from trpo_tf.torsos import check_size, make_torso
 
 
 class ValueFunction(keras.Model):
@@ -75,6 +76,8 @@ def make_value_function(
     >>> value_function(tf.zeros([5, 3])).shape.as_list()
     [5]
     """
+    spaces.validate_observation_space(observation_space)
+    check_size(observation_space, hidden_sizes, 1)
     torso = make_torso(
         observation_space, hidden_sizes, activation, normalize_observations, dtype, seed + 2000
     )

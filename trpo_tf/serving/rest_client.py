@@ -73,7 +73,13 @@ class RestClient:
         try:
             plain = json.loads(answer)["metadata"]["signature_def"]
             json_format.ParseDict(plain, message, ignore_unknown_fields=True)
-        except (ValueError, LookupError, TypeError, json_format.ParseError) as error:
+        except (
+            ValueError,
+            LookupError,
+            TypeError,
+            RecursionError,
+            json_format.ParseError,
+        ) as error:
             raise _unreadable(answer) from error
         return signature_specs(message)
 
@@ -89,7 +95,7 @@ class RestClient:
         }
         try:
             return Prediction(tensor_json.decode_outputs(answer, dtypes), None)
-        except (ValueError, LookupError, TypeError) as error:
+        except ValueError as error:
             raise _unreadable(answer) from error
 
     def status(self) -> get_model_status_pb2.GetModelStatusResponse:
@@ -99,7 +105,7 @@ class RestClient:
             return json_format.Parse(
                 answer, get_model_status_pb2.GetModelStatusResponse(), ignore_unknown_fields=True
             )
-        except json_format.ParseError as error:
+        except (RecursionError, json_format.ParseError) as error:
             raise _unreadable(answer) from error
 
     def close(self) -> None:
@@ -124,7 +130,7 @@ class RestClient:
 def _words(data: bytes, status: int) -> str:
     try:
         return str(json.loads(data)["error"])
-    except (ValueError, LookupError, TypeError):
+    except (ValueError, LookupError, RecursionError, TypeError):
         text = data.decode(errors="replace").strip()[:_LONGEST_ERROR]
         return f"HTTP {status}: {text}"
 

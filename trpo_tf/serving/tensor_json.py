@@ -114,10 +114,13 @@ def decode_outputs(body: bytes, dtypes: Mapping[str, np.dtype]) -> dict[str, np.
     Raises:
         ValueError: if it is no such answer.
     """
-    outputs = json.loads(body)["outputs"]
-    if len(dtypes) == 1:
-        outputs = dict.fromkeys(dtypes, outputs)
-    return {name: np.asarray(outputs[name], dtype) for name, dtype in dtypes.items()}
+    try:
+        outputs = json.loads(body)["outputs"]
+        if len(dtypes) == 1:
+            outputs = dict.fromkeys(dtypes, outputs)
+        return {name: np.asarray(outputs[name], dtype) for name, dtype in dtypes.items()}
+    except (LookupError, OverflowError, RecursionError, TypeError) as error:
+        raise ValueError(f"no answer in columnar format: {error!r:.200}") from error
 
 
 def _columns(body: PredictBody, names: list[str]) -> Mapping[str, Any]:
