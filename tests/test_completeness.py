@@ -20,6 +20,7 @@ OF_THE_WHOLE = frozenset(
         "hostile_runs",
         "imports",
         "off_policy_mdp",
+        "old_runs",
         "openvino",
         "readme",
         "security_rules",
