@@ -88,6 +88,31 @@ def test_a_candidate(kind: str, chunk_rows: int | None) -> None:
 
 
 @KINDS
+@pytest.mark.parametrize("num_rows", [1, 11, 1000])
+def test_the_divergence_of_few_rows(kind: str, num_rows: int) -> None:
+    """Of a thousand, mostly of weight 0 and NaN, only rows that count, from the whole length."""
+    policy = zoo.make(kind, (3,), "float64")
+    rows = zoo.draw_observations(kind, num_rows, seed=2, dtype="float64")
+    batch = zoo.draw_batch(policy, rows, seed=3)
+    counts = np.random.default_rng(5).random(num_rows) < (0.2 if num_rows > 32 else 1)
+    garbage = tf.where(counts[:, np.newaxis], rows, np.nan)
+    weights = tf.constant(counts, tf.float64)
+    passes = BatchPasses(
+        lambda values, rows: functional.apply(policy, values, rows),
+        batch._replace(observations=garbage, weights=weights),
+        None,
+    )
+    start = functional.parameters(policy)
+    size = sum(int(np.prod(part.shape)) for part in start)
+    direction = tf.constant(np.random.default_rng(4).normal(size=size))
+    found = passes.kl_of_few(start)(direction, tf.constant(0.05, tf.float64))
+    moved = functional.apply(policy, move(start, direction, tf.constant(0.05, tf.float64)), rows)
+    divergence = kl_by_rows(policy(rows), moved)[counts]
+    places = np.arange(32) * len(divergence) // 32 if num_rows > 32 else slice(None)
+    np.testing.assert_allclose(found, np.mean(divergence[places]), rtol=1e-9)
+
+
+@KINDS
 @pytest.mark.parametrize("fraction", [1.0, 0.4])
 def test_fisher_products(kind: str, fraction: float) -> None:
     case = Case(kind, 4)

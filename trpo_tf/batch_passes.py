@@ -16,6 +16,10 @@ from trpo_tf.policies import validate_distribution
 from trpo_tf.types import Batch
 
 
+# Rows from which is seen what rounding does: it is the network's doing rather than a single row's.
+_FEW_ROWS = 32
+
+
 class Rows(NamedTuple):
     """What the passes over rows need; every field [N, …]."""
 
@@ -159,6 +163,25 @@ class BatchPasses:
             kl=tf.math.divide_no_nan(divergence, self.total_weight),
             improvement=tf.math.divide_no_nan(gain, self.total_weight),
         )
+
+    def kl_of_few(self, start: list[Any]) -> Callable[[Any, Any], Any]:
+        """(direction [P], step []) ↦ mean KL [] of that step over 32 rows that count, or all."""
+        counting = tf.cumsum(tf.cast(self.rows.weights > 0, tf.int32))
+        num_few = min(_FEW_ROWS, self.rows.weights.shape[0])
+        # Spread evenly over the rows that count, some more than once where there are fewer.
+        ranks = tf.range(num_few) * counting[-1] // num_few
+        indices = tf.searchsorted(counting, ranks, side="right")
+        few = tf.nest.map_structure(lambda part: tf.gather(part, indices), self.rows)
+        before = self._distribution(start, few)[0]
+
+        def measure(direction: Any, step: Any) -> Any:
+            distribution = self._distribution(move(start, direction, step), few)[0]
+            return tf.math.divide_no_nan(
+                weighted_sum(before.kl_divergence(distribution), few.weights),
+                tf.reduce_sum(few.weights),
+            )
+
+        return measure
 
     def _before(self, start: list[Any], rows: Rows, components: list[Any]) -> Any:
         if self.in_chunks:

@@ -152,9 +152,7 @@ class NaturalGradientOptimizer:
         direction = tf.where(descends, solved.solution, 0)
         first_step = tf.sqrt(tf.math.divide_no_nan(2 * max_kl, solved.quadratic))
         first_step = tf.where(descends, first_step, tf.ones_like(first_step))
-        rounding = rounding_kl(
-            lambda way, step: passes.measure(start, way, step, old).kl, start, max_kl
-        )
+        rounding = rounding_kl(passes.kl_of_few(start), start, max_kl)
         measurable = measurable_max_kl(max_kl, rounding)
         search = self.line_search(
             lambda step: passes.measure(start, direction, step, old), first_step, measurable
