@@ -15,7 +15,6 @@ from trpo_tf.line_search import Candidate
 from trpo_tf.policies import validate_distribution
 from trpo_tf.types import Batch
 
-
 # Rows from which is seen what rounding does: it is the network's doing rather than a single row's.
 _FEW_ROWS = 32
 
