@@ -23,7 +23,15 @@ from typing import Any
 import numpy as np
 from absl import flags
 
-from trpo_tf import assembly, atomic_files, command_line, startup, training_report, training_session
+from trpo_tf import (
+    assembly,
+    atomic_files,
+    command_line,
+    memory,
+    startup,
+    training_report,
+    training_session,
+)
 from trpo_tf.config import TRPOConfig, is_switch, parse_setting, setting_help, setting_names
 from trpo_tf.interruption import Interruption
 from trpo_tf.learning_curve import plot_learning_curve
@@ -71,6 +79,7 @@ def main(values: Any) -> None:
     """Runs the command line with flags that have been read."""
     if values.verbose and not startup.is_verbose():
         _restart_verbosely()
+    memory.share_heap()
     with _warnings_as_lines():
         given = given_settings(values)
         session = _resume(values, given) if values.resume else _begin(values, given)
