@@ -112,6 +112,17 @@ def test_the_divergence_of_few_rows(kind: str, num_rows: int) -> None:
     np.testing.assert_allclose(found, np.mean(divergence[places]), rtol=1e-9)
 
 
+def test_the_divergence_of_no_rows() -> None:
+    case = Case("gaussian", None)
+    passes = BatchPasses(
+        lambda values, rows: functional.apply(case.policy, values, rows),
+        case.batch._replace(weights=tf.zeros(NUM_ROWS, tf.float64)),
+        None,
+    )
+    measure = passes.kl_of_few(case.start)
+    assert float(measure(tf.constant(case.direction), tf.constant(0.05, tf.float64))) == 0
+
+
 @KINDS
 @pytest.mark.parametrize("fraction", [1.0, 0.4])
 def test_fisher_products(kind: str, fraction: float) -> None:

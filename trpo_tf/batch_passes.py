@@ -170,6 +170,8 @@ class BatchPasses:
         # Spread evenly over the rows that count, some more than once where there are fewer.
         ranks = tf.range(num_few) * counting[-1] // num_few
         indices = tf.searchsorted(counting, ranks, side="right")
+        # Where none counts there is none of that rank.
+        indices = tf.minimum(indices, self.rows.weights.shape[0] - 1)
         few = tf.nest.map_structure(lambda part: tf.gather(part, indices), self.rows)
         before = self._distribution(start, few)[0]
 

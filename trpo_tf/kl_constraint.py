@@ -28,8 +28,6 @@ class KLConstraint:
         if not isinstance(max_kl, LearningRateSchedule) and not max_kl > 0:
             raise ValueError(f"max_kl must be > 0, got {max_kl}. Typical values are 0.001 to 0.05.")
         self.max_kl = max_kl
-        # A schedule's dozen operations one by one would cost a twentieth of a small update.
-        self._compiled_schedule = tf.function(max_kl) if callable(max_kl) else None
 
     def __call__(self, old: Any, new: Any, weights: Any = None) -> Any:
         """The mean of KL(old ‖ new) over rows, [], in nats.
@@ -49,7 +47,7 @@ class KLConstraint:
 
     def max_kl_at(self, num_updates: Any) -> Any:
         """δ after a number of updates, []."""
-        return self._compiled_schedule(num_updates) if self._compiled_schedule else self.max_kl
+        return self.max_kl(num_updates) if callable(self.max_kl) else self.max_kl
 
 
 def weighted_sum(rows: Any, weights: Any) -> Any:

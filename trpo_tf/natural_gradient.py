@@ -103,8 +103,6 @@ class NaturalGradientOptimizer:
             TypeError, ValueError: for a policy whose output cannot be used.
         """
         dtype = policy.compute_dtype
-        if max_kl is None:
-            max_kl = self.constraint.max_kl_at(policy_version(policy))
         batch = batch._replace(
             observations=tf.nest.map_structure(tf.convert_to_tensor, batch.observations),
             actions=functional.as_inputs(batch.actions, dtype),
@@ -117,9 +115,14 @@ class NaturalGradientOptimizer:
         policy_version(policy)
         if not policy.built or not policy.variables:
             policy(tf.nest.map_structure(lambda rows: rows[:1], batch.observations))
-        return self._compiled_step(policy, batch, tf.cast(max_kl, dtype))
+        max_kl = None if max_kl is None else tf.cast(max_kl, dtype)
+        return self._compiled_step(policy, batch, max_kl)
 
     def _step(self, policy: keras.Model, batch: Batch, max_kl: Any) -> UpdateInfo:
+        if max_kl is None:
+            # Here, because a schedule's dozen operations one by one cost a twentieth of an update.
+            max_kl = self.constraint.max_kl_at(policy_version(policy))
+            max_kl = tf.cast(max_kl, policy.compute_dtype)
         values, info = self.propose(policy, batch, max_kl)
         functional.assign(policy, values)
         return info

@@ -137,12 +137,8 @@ class TRPO:
             ValueError: with replay, if the rollout has other shapes than the last ones.
         """
         self._build(rollout)
-        max_kl = self.replay.max_kl
-        if max_kl is None:
-            max_kl = self.optimizer.constraint.max_kl_at(self.policy_version)
         info = self._compiled_update(
             self._as_tensors(self.replay.merge(rollout)),
-            tf.cast(max_kl, self.policy.compute_dtype),
             tf.nest.map_structure(tf.constant, self.correction),
             self.seed,
         )
@@ -193,10 +189,8 @@ class TRPO:
                 model(tf.nest.map_structure(lambda rows: rows[0, :1], rollout.observations))
         self.value_regression.build(self.value_function)
 
-    def _update(
-        self, rollout: Rollout, max_kl: Any, correction: Correction, seed: Any
-    ) -> UpdateInfo:
-        new_policy, info, rows, scale, usable = self._compiled_improve(rollout, max_kl, correction)
+    def _update(self, rollout: Rollout, correction: Correction, seed: Any) -> UpdateInfo:
+        new_policy, info, rows, scale, usable = self._compiled_improve(rollout, correction)
         seed = tf.cast(self.policy_version, tf.int32) * _SEED_STRIDE + seed
         loss = self._compiled_fit(self.value_function, *rows, scale, seed, usable)
         # The statistics are the critic's, too.
@@ -207,7 +201,7 @@ class TRPO:
         return info._replace(value_loss=loss)
 
     def _improve(
-        self, rollout: Rollout, max_kl: Any, correction: Correction
+        self, rollout: Rollout, correction: Correction
     ) -> tuple[list[Any], UpdateInfo, tuple[Any, Any, Any], Any, Any]:
         """The policy's new parameters, what is reported, and what the critic's fit takes.
 
@@ -215,6 +209,10 @@ class TRPO:
         critic's errors, and whether the rollout's numbers are usable; nothing is assigned.
         """
         values = critic_values(self.value_function, rollout, self.optimizer.chunk_rows)
+        max_kl = self.replay.max_kl
+        if max_kl is None:
+            max_kl = self.optimizer.constraint.max_kl_at(self.policy_version)
+        max_kl = tf.cast(max_kl, self.policy.compute_dtype)
         behaviour = self._behaviour(rollout, max_kl, correction)
         kept = rollout._replace(mask=behaviour.weights > 0)
         estimate = self.advantage(
