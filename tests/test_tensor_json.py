@@ -109,3 +109,18 @@ def test_tensors_come_back_to_the_bit(dtype: str) -> None:
         tensor_json.decode_outputs(answer, {"y": np.dtype(dtype)})["y"].tobytes()
         == values.tobytes()
     )
+
+
+@pytest.mark.parametrize("number", ["3.4028236e38", "-1e300", "1" + "0" * 400])
+def test_numbers_beyond_the_type_are_no_answer(number: str) -> None:
+    with pytest.raises(ValueError, match="no answer in columnar format"):
+        tensor_json.decode_outputs(
+            f'{{"outputs": [{number}]}}'.encode(), {"y": np.dtype("float32")}
+        )
+
+
+def test_the_largest_number_is_one() -> None:
+    largest = np.array([np.finfo(np.float32).max])
+    answer = tensor_json.encode_outputs({"y": largest}, rows=False)
+    read = tensor_json.decode_outputs(answer, {"y": largest.dtype})["y"]
+    assert read.tobytes() == largest.tobytes()

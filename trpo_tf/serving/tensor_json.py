@@ -118,8 +118,10 @@ def decode_outputs(body: bytes, dtypes: Mapping[str, np.dtype]) -> dict[str, np.
         outputs = json.loads(body)["outputs"]
         if len(dtypes) == 1:
             outputs = dict.fromkeys(dtypes, outputs)
-        return {name: np.asarray(outputs[name], dtype) for name, dtype in dtypes.items()}
-    except (LookupError, OverflowError, RecursionError, TypeError) as error:
+        # A number beyond the type's range is none of a tensor's.
+        with np.errstate(over="raise"):
+            return {name: np.asarray(outputs[name], dtype) for name, dtype in dtypes.items()}
+    except (ArithmeticError, LookupError, RecursionError, TypeError) as error:
         raise ValueError(f"no answer in columnar format: {error!r:.200}") from error
 
 
