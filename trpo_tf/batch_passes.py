@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from trpo_tf import flat
 from trpo_tf.chunks import chunked_map, chunked_sum
-from trpo_tf.kl_constraint import fisher_vector_product, weighted_sum
+from trpo_tf.kl_constraint import fisher_vector_product, mean_kl, weighted_sum
 from trpo_tf.line_search import Candidate
 from trpo_tf.policies import validate_distribution
 from trpo_tf.types import Batch
@@ -177,10 +177,7 @@ class BatchPasses:
 
         def measure(direction: Any, step: Any) -> Any:
             distribution = self._distribution(move(start, direction, step), few)[0]
-            return tf.math.divide_no_nan(
-                weighted_sum(before.kl_divergence(distribution), few.weights),
-                tf.reduce_sum(few.weights),
-            )
+            return mean_kl(before, distribution, few.weights)
 
         return measure
 

@@ -37,17 +37,26 @@ class KLConstraint:
             new: one of the same kind.
             weights: [N], 0 for rows that do not count; None: all count alike.
         """
-        divergences = old.kl_divergence(new)
-        if weights is None:
-            return tf.reduce_mean(divergences)
-        return tf.math.divide_no_nan(
-            weighted_sum(divergences, weights),
-            tf.reduce_sum(tf.cast(weights, divergences.dtype)),
-        )
+        return mean_kl(old, new, weights)
 
     def max_kl_at(self, num_updates: Any) -> Any:
         """δ after a number of updates, []."""
-        return self.max_kl(num_updates) if callable(self.max_kl) else self.max_kl
+        return (
+            self.max_kl(num_updates)
+            if isinstance(self.max_kl, LearningRateSchedule)
+            else self.max_kl
+        )
+
+
+def mean_kl(old: Any, new: Any, weights: Any = None) -> Any:
+    """The mean of KL(old ‖ new) over rows, as `KLConstraint` measures it, [], in nats."""
+    divergences = old.kl_divergence(new)
+    if weights is None:
+        return tf.reduce_mean(divergences)
+    return tf.math.divide_no_nan(
+        weighted_sum(divergences, weights),
+        tf.reduce_sum(tf.cast(weights, divergences.dtype)),
+    )
 
 
 def weighted_sum(rows: Any, weights: Any) -> Any:
