@@ -11,15 +11,10 @@ ABLATIONS: dict[str, dict[str, dict[str, Any]]] = {
     "observation normalisation": {"raw observations": {"normalize_observations": False}},
     "return scaling": {"raw returns": {"scale_returns": False}},
     "critic effort (preset: 20 epochs of 64 rows)": {
-        "10 epochs": {"value_epochs": 10},
-        "40 epochs": {"value_epochs": 40},
-        "full batch": {"value_minibatch_size": 0},
+        "20 steps on the whole batch": {"value_minibatch_size": 0}
     },
     "Fisher fraction (preset: 1)": {"fraction 0.1": {"fisher_fraction": 0.1}},
-    "conjugate gradient (preset: 10 steps)": {
-        "5 steps": {"cg_steps": 5},
-        "20 steps": {"cg_steps": 20},
-    },
+    "conjugate gradient (preset: 10 steps)": {"5 steps": {"cg_steps": 5}},
 }
 CONDITIONS = {PRESET: {}} | {
     name: settings for alternatives in ABLATIONS.values() for name, settings in alternatives.items()
