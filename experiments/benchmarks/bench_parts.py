@@ -27,7 +27,7 @@ NUM_ROWS = NUM_ENVS * NUM_STEPS
 
 @pytest.fixture(scope="module")
 def sampler() -> Any:
-    env = trpo_tf.make_vector_env("Walker2d", NUM_ENVS)
+    env = trpo_tf.make_vector_env("Walker2d", NUM_ENVS, "sync")
     policy = trpo_tf.make_policy(env.single_observation_space, env.single_action_space)
     sampler = trpo_tf.Sampler(env, policy, NUM_STEPS)
     sampler.collect()

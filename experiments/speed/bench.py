@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 from typing import Any
 
 from experiments.speed.results import Table
@@ -26,6 +27,17 @@ class Bench:
     floor: Table
     alternations: int
     run: str
+
+    def is_done(self, part: str, case: str, sides: Iterable[str], alternation: int) -> bool:
+        """Whether all sides have had this turn; what was left of one that broke off is removed.
+
+        So that a ratio is formed of what was measured in one run, one side right after the other.
+        """
+        there = [self.results.has(part, case, side, alternation) for side in sides]
+        if not all(there):
+            self.results.remove(part=part, case=case, alternation=alternation)
+            self.floor.remove(case=case, alternation=alternation)
+        return all(there)
 
     def add_speed(self, key: dict[str, Any], result: dict[str, float], prefix: str = "") -> None:
         """Adds steps a second, and what else is known of them.

@@ -48,8 +48,8 @@ def _measure(
     waiting = [
         (alternation, side)
         for alternation in range(bench.alternations)
+        if not bench.is_done(part, case.name, servers, alternation)
         for side in servers
-        if not bench.results.has(part, case.name, side, alternation)
     ]
     for side in dict.fromkeys(side for _, side in waiting):
         servers[side].ask(part=part, case=dataclasses.asdict(case))

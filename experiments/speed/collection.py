@@ -19,19 +19,16 @@ def collection(bench: Bench) -> None:
     for alternation in range(bench.alternations):
         for num_envs in _NUM_ENVS:
             size = {"num_envs": num_envs, "num_steps": _ROWS // num_envs, "rollouts": _ROLLOUTS}
-            ours = {**size, "run": bench.run}
-            for side, module, arguments in (
-                (OURS, "collect_ours", ours),
-                (SB3, "collect_sb3", size),
-            ):
-                _measure(bench, f"{num_envs} environments", alternation, side, module, arguments)
+            case = f"{num_envs} environments"
+            if not bench.is_done("collection", case, (OURS, SB3), alternation):
+                ours = {**size, "run": bench.run}
+                _measure(bench, case, alternation, OURS, "collect_ours", ours)
+                _measure(bench, case, alternation, SB3, "collect_sb3", size)
 
 
 def _measure(
     bench: Bench, case: str, alternation: int, side: str, module: str, arguments: Any
 ) -> None:
-    if bench.results.has("collection", case, side, alternation):
-        return
     result = bench.pythons.run(side, module, arguments).result
     key = {"part": "collection", "case": case, "alternation": alternation}
     bench.add_speed({**key, "side": f"raw beside {side}"}, result, "raw_")

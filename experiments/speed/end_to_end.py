@@ -19,12 +19,13 @@ _DEFAULT_WARM_UP = 2
 def end_to_end(bench: Bench) -> None:
     """Steps a second on equal settings and on each side's own."""
     for alternation in range(bench.alternations):
+        if bench.is_done("end_to_end", "equal settings", SIDES, alternation):
+            continue
         for side in SIDES:
             key = ("end_to_end", "equal settings", side, alternation)
-            if not bench.results.has(*key):
-                arguments = {"env": ENV, **_EQUAL_UPDATES, **EQUAL[side]}
-                ended = bench.pythons.run(side, MODULES[side], arguments)
-                bench.add_speed(_named(key), ended.with_peak())
+            arguments = {"env": ENV, **_EQUAL_UPDATES, **EQUAL[side]}
+            ended = bench.pythons.run(side, MODULES[side], arguments)
+            bench.add_speed(_named(key), ended.with_peak())
     own_settings(bench)
 
 
@@ -33,11 +34,12 @@ def own_settings(bench: Bench) -> None:
 
     Ours takes EnvPool, as `trpo_tf.train` does where it is installed, and a second time does not.
     """
+    sides, memory = (*SIDES, OURS_IN_GYMNASIUM), f"own settings, {_DEFAULT_STEPS:,} steps"
     for alternation in range(bench.alternations):
-        for side in (*SIDES, OURS_IN_GYMNASIUM):
-            memory = ("memory", f"own settings, {_DEFAULT_STEPS:,} steps", side, alternation)
-            if bench.results.has(*memory):
-                continue
+        has_speeds = bench.is_done("end_to_end", "own settings", sides, alternation)
+        if bench.is_done("memory", memory, sides, alternation) and has_speeds:
+            continue
+        for side in sides:
             if side == OURS:
                 result = _ours()
             elif side == OURS_IN_GYMNASIUM:
@@ -45,7 +47,8 @@ def own_settings(bench: Bench) -> None:
             else:
                 result = _theirs(bench, side)
             bench.add_speed(_named(("end_to_end", "own settings", side, alternation)), result)
-            bench.results.add(**_named(memory), value=result["peak_mib"], unit="MiB")
+            peak = _named(("memory", memory, side, alternation))
+            bench.results.add(**peak, value=result["peak_mib"], unit="MiB")
 
 
 def _ours(**settings: str) -> dict[str, float]:

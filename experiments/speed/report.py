@@ -1,4 +1,4 @@
-"""What `run` has measured: tables of ratios with their spread, as Markdown, and `speed.png`.
+"""What `run` has measured: ratios with their spread, as Markdown, `ratios.csv` and `speed.png`.
 
 python -m experiments.speed.report
 """
@@ -16,7 +16,7 @@ mpl.use("Agg")
 from matplotlib import pyplot as plt
 
 from experiments.speed import cases
-from experiments.speed.results import FLOOR, HERE, RESULTS, VERSIONS, read
+from experiments.speed.results import FLOOR, HERE, RATIOS, RESULTS, VERSIONS, read, write
 from experiments.speed.sides import OURS, OURS_IN_GYMNASIUM, SB3, TIANSHOU
 
 _PEERS = (SB3, TIANSHOU)
@@ -29,6 +29,19 @@ _PARTS = {
     "start_up": "Start-up",
     "memory": "Peak memory",
 }
+
+
+_WORDS = ("case", "accepted", "revision")
+_RATIO_COLUMNS = (
+    "part",
+    "case",
+    "side",
+    "times_better_than",
+    "median",
+    "low",
+    "high",
+    "alternations",
+)
 
 
 class Case(NamedTuple):
@@ -77,11 +90,16 @@ def main() -> None:
             if times:
                 print(f"{_PARTS[case.part]}, {case.name}, ours in SyncVectorEnv:")
                 print(f"  {_value(case, OURS_IN_GYMNASIUM)}, {spread(times)} times {peer}.")
+        times = case.times(OURS, OURS_IN_GYMNASIUM)
+        if times:
+            print(f"{_PARTS[case.part]}, {case.name}, EnvPool / SyncVectorEnv: {spread(times)}.")
     growth = _growth(loaded)
     if growth:
         print(f"Update of 100,000 rows / of 25,000 rows, 64x64: {spread(growth)}.")
     print()
     print(_floor())
+    print(_revisions())
+    write(RATIOS, _RATIO_COLUMNS, _ratios(loaded))
     draw(loaded)
 
 
@@ -89,6 +107,33 @@ def spread(values: Sequence[float], form: str = ".2f") -> str:
     """Median and range."""
     low, middle, high = min(values), statistics.median(values), max(values)
     return f"{middle:{form}} ({low:{form}} to {high:{form}})"
+
+
+def _ratios(loaded: Iterable[Case]) -> list[dict[str, object]]:
+    rows: list[dict[str, object]] = []
+    for case in loaded:
+        pairs = [(OURS, other) for other in (*_PEERS, OURS_IN_GYMNASIUM)]
+        pairs += [(OURS_IN_GYMNASIUM, peer) for peer in _PEERS]
+        pairs += [(side, f"raw beside {side}") for side in (OURS, SB3)]
+        for side, other in pairs:
+            times = case.times(side, other)
+            if times:
+                numbers = (statistics.median(times), min(times), max(times))
+                shown = [f"{number:.4g}" for number in numbers]
+                values = (case.part, case.name, side, other, *shown, len(times))
+                rows.append(dict(zip(_RATIO_COLUMNS, values, strict=True)))
+    return rows
+
+
+def _revisions() -> str:
+    """Which cases were measured at which commit."""
+    cases_of: dict[str, list[str]] = {}
+    for row in read(RESULTS):
+        names = cases_of.setdefault(row["revision"], [])
+        name = f"{_PARTS[row['part']]}: {row['case']}"
+        if name not in names:
+            names.append(name)
+    return "\n".join(f"{revision}: {'; '.join(names)}." for revision, names in cases_of.items())
 
 
 def draw(loaded: Iterable[Case]) -> None:
@@ -118,6 +163,7 @@ def draw(loaded: Iterable[Case]) -> None:
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.minorticks_off()
     axes.set_xlabel("times better (faster, or less memory)")
+    axes.margins(x=0.06)
     axes.grid(True, color="#dde2e7")
     axes.legend(frameon=False, fontsize=8)
     figure.tight_layout()
@@ -166,7 +212,7 @@ def _growth(loaded: Iterable[Case]) -> list[float]:
 def _floor() -> str:
     by_case: dict[str, list[dict[str, float]]] = {}
     for row in read(FLOOR):
-        numbers = {name: float(row[name]) for name in row if name not in ("case", "accepted")}
+        numbers = {name: float(row[name]) for name in row if name not in _WORDS}
         by_case.setdefault(row["case"], []).append(numbers)
     rows = []
     for name, measured in by_case.items():

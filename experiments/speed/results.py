@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
-RESULTS, FLOOR, VERSIONS = (HERE / f"{name}.csv" for name in ("results", "floor", "versions"))
+RESULTS, FLOOR, VERSIONS, RATIOS = (
+    HERE / f"{name}.csv" for name in ("results", "floor", "versions", "ratios")
+)
 KEY = ("part", "case", "side", "alternation")
-COLUMNS = (*KEY, "value", "unit", "processors_used", "peak_mib", "collecting_share")
+COLUMNS = (*KEY, "value", "unit", "processors_used", "peak_mib", "collecting_share", "revision")
 FLOOR_COLUMNS = (
     "case",
     "alternation",
@@ -21,7 +23,9 @@ FLOOR_COLUMNS = (
     "gflop",
     "square_gflop_per_second",
     "products_seconds",
+    "revision",
 )
+FLOOR_KEY = ("case", "alternation")
 
 
 class Table:
@@ -31,10 +35,18 @@ class Table:
         path: of the file; rows that it holds are kept.
         columns: of a new file.
         key: the columns that tell rows apart.
+        common: columns that have the same value in every new row.
     """
 
-    def __init__(self, path: Path, columns: Sequence[str], key: Sequence[str]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        columns: Sequence[str],
+        key: Sequence[str],
+        common: Mapping[str, Any] | None = None,
+    ) -> None:
         self._path, self._columns, self._key = path, columns, key
+        self._common = dict(common or {})
         self._keys = {self._key_of(row) for row in read(path)}
 
     def has(self, *key: Any) -> bool:
@@ -51,9 +63,18 @@ class Table:
             writer = csv.DictWriter(file, self._columns)
             if is_new:
                 writer.writeheader()
-            writer.writerow(shown)
+            writer.writerow({**shown, **self._common})
         self._keys.add(self._key_of(row))
         print(*shown.values(), flush=True)
+
+    def remove(self, **values: Any) -> None:
+        """Takes out the rows that have these values."""
+        wanted = {name: str(value) for name, value in values.items()}
+        rows = read(self._path)
+        kept = [row for row in rows if wanted.items() - row.items()]
+        if len(kept) < len(rows):
+            write(self._path, self._columns, kept)
+            self._keys = {self._key_of(row) for row in kept}
 
     def _key_of(self, row: Mapping[str, Any]) -> tuple[str, ...]:
         return tuple(str(row[name]) for name in self._key)
@@ -65,6 +86,14 @@ def read(path: Path) -> list[dict[str, str]]:
         return []
     with path.open(newline="") as file:
         return list(csv.DictReader(file))
+
+
+def write(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """Makes a CSV file anew."""
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, columns)
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 def _short(value: Any) -> Any:

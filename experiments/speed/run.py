@@ -5,17 +5,27 @@
 
 The first run makes the peers' virtual environment (`--peers`). Every part lets the sides take
 turns; `results.csv`, `floor.csv` and `versions.csv` hold what was measured, and what they hold is
-not measured again: delete them to begin anew.
+not measured again: delete them to begin anew. Ends with the tables and the picture of `report`.
 """
 
 from __future__ import annotations
 
 from absl import app, flags
 
-from experiments.speed import calls, collection, end_to_end, start_up
+from experiments.speed import calls, collection, end_to_end, report, start_up
 from experiments.speed.bench import Bench
-from experiments.speed.results import COLUMNS, FLOOR, FLOOR_COLUMNS, KEY, RESULTS, VERSIONS, Table
-from experiments.speed.sides import Pythons
+from experiments.speed.results import (
+    COLUMNS,
+    FLOOR,
+    FLOOR_COLUMNS,
+    FLOOR_KEY,
+    KEY,
+    RESULTS,
+    VERSIONS,
+    Table,
+)
+from experiments.speed.sides import ROOT, Pythons
+from trpo_tf import provenance
 
 _PARTS = {
     "update": calls.update,
@@ -39,15 +49,17 @@ def main(_: list[str]) -> None:
     versions = Table(VERSIONS, ("side", "package", "version"), ("side", "package", "version"))
     for row in pythons.versions():
         versions.add(**row)
+    common = {"revision": provenance.git_revision(ROOT)}
     bench = Bench(
         pythons,
-        Table(RESULTS, COLUMNS, KEY),
-        Table(FLOOR, FLOOR_COLUMNS, ("case", "alternation")),
+        Table(RESULTS, COLUMNS, KEY, common),
+        Table(FLOOR, FLOOR_COLUMNS, FLOOR_KEY, common),
         _ALTERNATIONS.value,
         _RUN.value,
     )
     for name in _CHOSEN.value:
         _PARTS[name](bench)
+    report.main()
 
 
 if __name__ == "__main__":

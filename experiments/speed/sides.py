@@ -20,15 +20,20 @@ ROOT = Path(__file__).parents[2]
 
 _TIANSHOU = "tianshou==2.0.*"
 _REPORTED = {
-    OURS: ("trpo_tf", "tensorflow", "keras", "gymnasium", "mujoco", "numpy"),
+    OURS: ("trpo_tf", "tensorflow", "keras", "gymnasium", "envpool", "mujoco", "numpy"),
     SB3: ("sb3-contrib", "stable-baselines3", "torch", "gymnasium", "mujoco", "numpy"),
     TIANSHOU: ("tianshou", "torch", "gymnasium", "mujoco", "numpy"),
 }
-_VERSIONS = (
-    "import importlib.metadata, json, platform, sys;"
-    "versions = {name: importlib.metadata.version(name) for name in sys.argv[1:]};"
-    "print(json.dumps({'python': platform.python_version(), **versions}))"
-)
+_VERSIONS = """
+import importlib.metadata, json, platform, sys
+versions = {"python": platform.python_version()}
+for name in sys.argv[1:]:
+    try:
+        versions[name] = importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        pass
+print(json.dumps(versions))
+"""
 
 
 class Ended(NamedTuple):
