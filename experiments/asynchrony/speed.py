@@ -21,11 +21,12 @@ from typing import Any
 from absl import app, flags
 
 from experiments.speed.trained_run import make_run
+from trpo_tf import provenance
 
 _RUN = flags.DEFINE_string("run", "runs/asynchrony", "Run directory of a trained policy.")
 _ENV = flags.DEFINE_string("env", "Walker2d", "Environment.")
 _ALTERNATIONS = flags.DEFINE_integer("alternations", 5, "How often each side runs.")
-_UPDATES = flags.DEFINE_integer("updates", 40, "Updates that are timed.")
+_UPDATES = flags.DEFINE_integer("updates", 20, "Updates that are timed.")
 _HERE = Path(__file__).parent
 _GYMNASIUM = {"vectorization": "sync"}
 _POOL = {"vectorization": "envpool"}
@@ -40,10 +41,11 @@ _SIDES: dict[str, tuple[str, dict[str, Any]]] = {
 
 def main(_: list[str]) -> None:
     make_run(_RUN.value, _ENV.value)
-    rows = []
+    rows, revision = [], provenance.git_revision(_HERE.parents[1])
     for alternation in range(_ALTERNATIONS.value):
         for side, (kind, settings) in _SIDES.items():
-            row = {"alternation": alternation, "side": side, **_measure(kind, settings)}
+            measured = _measure(kind, settings)
+            row = {"alternation": alternation, "side": side, **measured, "revision": revision}
             rows.append(row)
             print(row, flush=True)
     with (_HERE / "speed.csv").open("w", newline="") as file:
