@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,8 @@ import pytest
 import tensorflow as tf
 import zoo
 
-from trpo_tf import random, warmup
+from trpo_tf import random, verification, warmup
+from trpo_tf.interruption import Interruption
 from trpo_tf.policies import make_policy
 from trpo_tf.saved_model import export_policy
 from trpo_tf.verification import VerificationError, verify_version
@@ -120,6 +122,22 @@ def test_seeds_of_their_own_pass(tmp_path: Path) -> None:
         return {"actions": x + random.row_normals(seeds, 3, tf.float32)}
 
     verify_version(save(tmp_path, tf.Module(), {"sample": sample}))
+
+
+def test_ctrl_c_is_for_this_process_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A terminal sends it to both; the check goes on, and here it is noted."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import os, signal\n"
+        "for process in os.getpid(), os.getppid():\n"
+        "    os.kill(process, signal.SIGINT)\n"
+        "print([])\n"
+    )
+    monkeypatch.setattr(verification, "_SCRIPT", script)
+    path = save(tmp_path / "1", tf.Module(), {"serving_default": lambda x: {"actions": x}})
+    with Interruption() as interruption:
+        verify_version(path)
+    assert interruption.signal_number is signal.SIGINT
 
 
 @pytest.mark.parametrize(

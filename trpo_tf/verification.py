@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 from trpo_tf import saved_graph
 from trpo_tf.graph_checks import check_servable
+from trpo_tf.interruption import workers_ignore_ctrl_c
 
 _SCRIPT = Path(__file__).with_name("session_check.py")
 _TIMEOUT_SECONDS = 600
@@ -103,17 +104,23 @@ def _graph_failures(meta_graph: Any) -> Iterator[Failure]:
 
 
 def _session_failures(version_dir: Path) -> list[Failure]:
-    # -P: the directory of the script holds modules with the names of Python's own.
-    done = subprocess.run(  # noqa: S603
-        [sys.executable, "-P", str(_SCRIPT), str(version_dir)],
-        env={**os.environ, "CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3"},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=_TIMEOUT_SECONDS,
-        check=False,
-    )
-    if done.returncode != 0:
-        lines = done.stderr.strip().splitlines() or ["nothing was printed"]
-        return [Failure("run", "", f"the process ended with {done.returncode}: {lines[-1]}")]
-    return [Failure(**failure) for failure in json.loads(done.stdout.splitlines()[-1])]
+    with workers_ignore_ctrl_c():
+        # -P: the directory of the script holds modules with the names of Python's own.
+        process = subprocess.Popen(  # noqa: S603
+            [sys.executable, "-P", str(_SCRIPT), str(version_dir)],
+            env={**os.environ, "CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3"},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    with process:
+        try:
+            output, errors = process.communicate(timeout=_TIMEOUT_SECONDS)
+        except BaseException:
+            process.kill()
+            raise
+    if process.returncode != 0:
+        lines = errors.strip().splitlines() or ["nothing was printed"]
+        return [Failure("run", "", f"the process ended with {process.returncode}: {lines[-1]}")]
+    return [Failure(**failure) for failure in json.loads(output.splitlines()[-1])]
