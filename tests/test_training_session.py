@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import shutil
 import sys
 import types
 from collections.abc import Iterator
@@ -213,6 +214,45 @@ def test_a_run_without_a_checkpoint_begins_again() -> None:
     with contextlib.closing(session):
         assert session.state == {}
         assert session.is_resumed
+
+
+def contents(logdir: str) -> dict[str, bytes]:
+    files = [path for path in Path(logdir).rglob("*") if path.is_file()]
+    return {str(path): path.read_bytes() for path in files}
+
+
+@pytest.mark.parametrize("is_empty", [True, False])
+@pytest.mark.parametrize(
+    ("kept", "text", "left"),
+    [
+        ("progress.csv", "update,kl\n1,0.01\n", r"rows in progress\.csv"),
+        ("progress.csv", "update,kl\n1,0", r"rows in progress\.csv"),
+        ("best_policy/1/saved_model.pb", "", "a policy in best_policy"),
+    ],
+)
+def test_a_run_whose_checkpoints_are_gone_is_not_begun_again(
+    kept: str, text: str, left: str, is_empty: bool
+) -> None:
+    with begun("one") as session:
+        save(session)
+    shutil.rmtree("one/checkpoints")
+    if is_empty:
+        Path("one/checkpoints").mkdir()
+    Path("one", kept).parent.mkdir(parents=True, exist_ok=True)
+    Path("one", kept).write_text(text)
+    before = contents("one")
+    expected = f"The checkpoints of one are gone: it has {left}, .* Restore .* another logdir"
+    with pytest.raises(ValueError, match=expected):
+        training_session.resume({}, "one", [])
+    assert contents("one") == before
+
+
+def test_a_table_without_rows_is_no_sign_of_a_checkpoint() -> None:
+    begun("one").__enter__().close()
+    Path("one/progress.csv").write_text("update,kl\n")
+    session = training_session.resume({}, "one", [])
+    assert isinstance(session, Session)
+    session.close()
 
 
 @pytest.mark.parametrize("name", FIXED_SETTINGS)

@@ -137,6 +137,18 @@ def read_progress(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     return {name: _column([row[index] for row in rows]) for index, name in enumerate(header)}
 
 
+def has_rows(path: str | os.PathLike[str]) -> bool:
+    """Whether anything stands behind the names of the columns, damaged lines included.
+
+    >>> has_rows("/nowhere/progress.csv")
+    False
+    """
+    if not os.path.lexists(path):
+        return False
+    _, _, behind = Path(path).read_bytes().partition(b"\n")
+    return bool(behind)
+
+
 def format_cell(value: Any) -> str:
     """A value as it stands in the file: nine digits, so float32 numbers come back exactly.
 

@@ -15,7 +15,9 @@ from trpo_tf.checkpoint import Checkpoint
 from trpo_tf.config import TRPOConfig
 from trpo_tf.environment_ids import resolve_env_id
 from trpo_tf.environments import best_vectorization
+from trpo_tf.model_versions import whole_versions
 from trpo_tf.presets import resolve
+from trpo_tf.progress_file import has_rows
 from trpo_tf.provenance import describe_session
 from trpo_tf.run_directory import RunDirectory, load_run
 from trpo_tf.run_record import RunRecord
@@ -186,7 +188,8 @@ def resume(
 
     Raises:
         FileNotFoundError: the directory holds no run.
-        ValueError: a setting that must not change, damaged files, or another environment.
+        ValueError: a setting that must not change, damaged files, checkpoints that are gone, or
+            another environment.
         OSError: the directory cannot be written, or another process trains in it.
     """
     with contextlib.ExitStack() as undo:
@@ -194,6 +197,7 @@ def resume(
         record = changed_record(given, logdir)
         found = checkpoint.latest_checkpoint(run.checkpoints_path)
         if found is None:
+            _refuse_lost_checkpoints(run)
             _refuse_lost_weights(record, logdir)
         state = {} if found is None else _checked_state(found)
         done = _finished(record.config, state)
@@ -305,6 +309,24 @@ def _take_weights(
             )
     components.policy.set_weights(source.policy.get_weights())
     components.value_function.set_weights(source.value_function.get_weights())
+
+
+def _refuse_lost_checkpoints(run: RunDirectory) -> None:
+    """The first checkpoint comes before the first row and the first evaluation."""
+    left = [
+        name
+        for name, is_left in {
+            f"rows in {run.progress_path.name}": has_rows(run.progress_path),
+            f"a policy in {run.best_policy_path.name}": whole_versions(run.best_policy_path),
+        }.items()
+        if is_left
+    ]
+    if left:
+        raise ValueError(
+            f"The checkpoints of {run.path} are gone: it has {' and '.join(left)}, so at least one "
+            f"was expected in {run.checkpoints_path}. Restore them from a backup, or choose "
+            "another logdir to start over."
+        )
 
 
 def _refuse_lost_weights(record: RunRecord, logdir: str | os.PathLike[str]) -> None:
