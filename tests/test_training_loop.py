@@ -21,6 +21,7 @@ from trpo_tf.errors import TrainingStopped
 from trpo_tf.interruption import Interruption
 from trpo_tf.loaded_policy import load_policy
 from trpo_tf.metrics import ProgressLog
+from trpo_tf.run_directory import load_run
 from trpo_tf.samplers import background
 from trpo_tf.training_loop import TrainingLoop
 from trpo_tf.training_session import Session
@@ -233,6 +234,45 @@ def test_a_signal_while_updates_are_refused_keeps_the_good_checkpoint(
     monkeypatch.setattr(bandit.Bandit, "signal_at", 40)
     assert not train(begin("one", env_kwargs={"spoilt_after": 17}, keep_checkpoints=1))
     assert bandit.state("one")["env_steps"] == 32
+
+
+def spoil_rollouts(session: Session, updates: set[int], patch: pytest.MonkeyPatch) -> None:
+    """The rewards of these updates, by their numbers, are not finite."""
+    trpo = session.components.trpo
+    update = trpo.update
+
+    def spoilt(rollout: Any) -> Any:
+        if int(trpo.policy_version.numpy()) + 1 in updates:
+            rollout = rollout._replace(rewards=np.full_like(rollout.rewards, np.nan))
+        return update(rollout)
+
+    patch.setattr(trpo, "update", spoilt)
+
+
+def test_a_checkpoint_that_was_due_in_a_refused_update_comes_after_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    session = begin("one", checkpoint_every=2, total_steps=32 * 6)
+    spoil_rollouts(session, {2, 3, 5}, monkeypatch)
+    assert train(session)
+    assert sorted(int(path.name) for path in Path("one/checkpoints").iterdir()) == [0, 4, 6]
+
+
+def test_a_refused_last_update_ends_the_run_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    session = begin("one", env="CartPole", vectorization="sync", total_steps=32 * 2 - 10)
+    spoil_rollouts(session, {2}, monkeypatch)
+    with loop(session) as training, Interruption() as interruption:
+        assert training.run(interruption)
+        training.save(exported="model/1")
+        env_steps = training.env_steps
+        policy = training.session.components.policy.get_weights()
+    assert [row["status"] for row in bandit.rows("one")] == ["ACCEPTED", "NON_FINITE_ROLLOUT"]
+    assert training_session.resume({}, "one", []) == training_session.Finished(env_steps, "model/1")
+    for ours, theirs in zip(load_run("one").policy.get_weights(), policy, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    # What gave such numbers is not gone on with.
+    with contextlib.closing(resume("one", total_steps=128)) as more:
+        assert not more.environments_go_on
 
 
 def test_a_dead_worker_stops_the_run_and_leaves_it_intact(monkeypatch: pytest.MonkeyPatch) -> None:

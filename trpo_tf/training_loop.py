@@ -29,9 +29,10 @@ _NON_FINITE = (StepStatus.NON_FINITE_ROLLOUT, StepStatus.NON_FINITE_GRADIENT)
 class TrainingLoop:
     """Trains what a session holds and keeps its directory up to date.
 
-    A checkpoint is written at the start, every `checkpoint_every` updates and at the end, but never
-    while updates are being refused for numbers that are not finite: whatever spoils them must not
-    push the good checkpoints out.
+    A checkpoint is written at the start, every `checkpoint_every` updates and at the end. While
+    updates are being refused for numbers that are not finite, one that is due waits: whatever
+    spoils them must not push the good checkpoints out. The last one is written all the same, as a
+    refused update leaves the weights as they were.
 
     Args:
         session: what trains.
@@ -52,6 +53,7 @@ class TrainingLoop:
         self.evaluation: EpisodeStats | None = None
         self._log = log
         self._refused_in_a_row = 0
+        self._saved_at = self.updates
         self._act = deterministic_actor(session.components.policy)
 
     @property
@@ -85,22 +87,21 @@ class TrainingLoop:
             self._iterate()
             if self.updates == first_update + 1:
                 memory.give_back()
-            is_due = self.updates % config.checkpoint_every == 0
-            if is_due or interruption.signal_number is not None:
+            is_due = self.updates - self._saved_at >= config.checkpoint_every
+            is_stopped = interruption.signal_number is not None
+            if (is_due or is_stopped) and not self._refused_in_a_row:
                 self.save()
-            if interruption.signal_number is not None:
-                return self.env_steps >= config.total_steps
+            if is_stopped and self.env_steps < config.total_steps:
+                return False
         self.save()
         return True
 
     def save(self, exported: str | None = None) -> None:
-        """Writes a checkpoint, unless the last update was refused for non-finite numbers.
+        """Writes a checkpoint, without the environments if they gave numbers that are not finite.
 
         Args:
             exported: the saved model that the finished run left.
         """
-        if self._refused_in_a_row:
-            return
         components, run = self.session.components, self.session.run
         state = {
             "env_steps": self.env_steps,
@@ -116,8 +117,9 @@ class TrainingLoop:
             components.trpo.checkpointables(),
             state,
             run.record.config.keep_checkpoints,
-            components.sampler.exact_state(),
+            None if self._refused_in_a_row else components.sampler.exact_state(),
         )
+        self._saved_at = self.updates
 
     def export(self, export_dir: str | os.PathLike[str], verify: bool = True) -> Path:
         """Writes policy and value function as the next version of a served model.
