@@ -7,16 +7,18 @@ followed.
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import gymnasium as gym
+import numpy as np
 import pytest
 
 from trpo_tf import (
@@ -32,6 +34,7 @@ from trpo_tf import (
 )
 from trpo_tf.config import TRPOConfig
 from trpo_tf.metrics import COLUMNS
+from trpo_tf.npz_file import npz_bytes
 from trpo_tf.progress_file import ProgressFile
 from trpo_tf.provenance import describe_session
 from trpo_tf.run_comparison import compare_runs as compare
@@ -43,21 +46,33 @@ from trpo_tf.training_session import settle
 ENV = "CartPole-v1"
 STATE = {"env_steps": 64, "sampler": {"next_step": 32, "env_steps": 64}}
 DEEP = "[" * 200_000
+LISTED = ("state.json", "variables.index", "variables.data-00000-of-00001")
+ARRAYS = "arrays.npz"
+ONE_LEFT = (*(name for name in LISTED if name != "variables.index"), ARRAYS)
 
 
 @pytest.fixture(scope="module")
 def good_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run as training leaves it, with two updates to go."""
     path = tmp_path_factory.mktemp("runs") / "good"
-    config = TRPOConfig(env=ENV, hidden_sizes=(4,), num_envs=2, num_steps=32, total_steps=128)
-    env = gym.make(ENV)
-    spaces = env.observation_space, env.action_space
-    trpo = assembly.make_trpo(config, assembly.make_models(config, *spaces))
+    sizes = {"hidden_sizes": (4,), "num_envs": 2, "num_steps": 32, "total_steps": 128}
+    config = TRPOConfig(env=ENV, vectorization="sync", execution="eager", **sizes)
+    components = assembly.assemble(config)
+    spaces = components.policy.observation_space, components.policy.action_space
+    components.sampler.collect()
+    arrays = components.sampler.exact_state()
+    components.sampler.close()
+    assert arrays is not None
     record = RunRecord(config, {"env": "flag"}, *spaces, (describe_session(["train"]),))
     with RunDirectory.create(path, record) as run:
         for step in (0, 1):
             checkpoint.save_checkpoint(
-                run.checkpoints_path, step, trpo.checkpointables(), STATE, keep=3
+                run.checkpoints_path,
+                step,
+                components.trpo.checkpointables(),
+                STATE,
+                keep=3,
+                arrays=arrays,
             )
     with ProgressFile(path / "progress.csv", COLUMNS) as file:
         file.append({"update": 1, "kl": 0.01})
@@ -230,12 +245,61 @@ def in_manifest(change: Callable[[dict[str, Any]], None]) -> Spoil:
     return every_checkpoint(spoil, sealed=False)
 
 
-def linked_file(path: Path, here: Path) -> None:
+def linked(name: str) -> Spoil:
     """A file of a checkpoint as a link to the same bytes elsewhere."""
-    name = "variables.index"
-    shutil.copy(path / name, here / name)
-    (path / name).unlink()
-    (path / name).symlink_to(here / name)
+
+    def spoil(path: Path, here: Path) -> None:
+        shutil.copy(path / name, here / name)
+        (path / name).unlink()
+        (path / name).symlink_to(here / name)
+
+    return spoil
+
+
+def pipe(name: str) -> Spoil:
+    """A pipe that nobody writes to."""
+
+    def spoil(path: Path, _: Path) -> None:
+        (path / name).unlink(missing_ok=True)
+        os.mkfifo(path / name)
+
+    return spoil
+
+
+def unlisted(name: str, spoil: Spoil) -> Spoil:
+    """Spoilt in all checkpoints, whose manifests do not say that there is such a file."""
+    return in_turn(
+        in_manifest(lambda files: files.pop(name, None) and None),
+        every_checkpoint(spoil, sealed=False),
+    )
+
+
+def sealed_arrays(make: Callable[[Path], bytes]) -> Spoil:
+    return every_checkpoint(lambda path, here: (path / ARRAYS).write_bytes(make(here)) and None)
+
+
+def objects(here: Path) -> bytes:
+    """An archive whose only array is a pickle."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        header = io.BytesIO()
+        np.lib.format.write_array_header_1_0(
+            header, {"descr": "|O", "fortran_order": False, "shape": (1,)}
+        )
+        archive.writestr("ended.npy", header.getvalue() + pickled(here))
+    return file.getvalue()
+
+
+def absurd(_: Path) -> bytes:
+    """An archive whose array would fill all memory."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        header = io.BytesIO()
+        np.lib.format.write_array_header_1_0(
+            header, {"descr": "<f8", "fortran_order": False, "shape": (2**40, 2**10)}
+        )
+        archive.writestr("ended.npy", header.getvalue())
+    return file.getvalue()
 
 
 BOX = {"type": "Box", "dtype": "float32", "low": -1.0, "high": 1.0}
@@ -297,10 +361,30 @@ CHECKPOINTS: dict[str, Spoil] = {
     "absolute path in the manifest": in_manifest(
         lambda files: files.update({"/etc/passwd": files.pop("state.json")})
     ),
-    "linked file": every_checkpoint(linked_file, sealed=False),
+    "linked file": every_checkpoint(linked("variables.index"), sealed=False),
+    **{
+        f"unlisted {how.__name__} for {name}": unlisted(name, how(name))
+        for how in (linked, pipe)
+        for name in (*LISTED, ARRAYS)
+    },
+    "only the index is listed": in_turn(
+        *(in_manifest(lambda files, name=name: files.pop(name) and None) for name in ONE_LEFT),
+        every_checkpoint(pipe("state.json"), sealed=False),
+    ),
+    "pipe beside the files": every_checkpoint(pipe("more"), sealed=False),
+    "directory beside the files": every_checkpoint(
+        lambda path, _: (path / "more").mkdir(), sealed=False
+    ),
     "linked checkpoints": link("checkpoints", ""),
     "deep state": state(DEEP),
     "state of another kind": state([1, 2]),
+}
+ENVIRONMENTS: dict[str, Spoil] = {
+    "pickle": sealed_arrays(pickled),
+    "pickled objects": sealed_arrays(objects),
+    "absurd shape": sealed_arrays(absurd),
+    "of others": sealed_arrays(lambda _: npz_bytes({"ended": np.zeros(10**6, bool)})),
+    "none": sealed_arrays(lambda _: npz_bytes({})),
 }
 STATES: dict[str, Spoil] = {
     "steps that are text": state({**STATE, "env_steps": "64"}),
@@ -364,6 +448,11 @@ def test_checkpoints(good_run: Path, tmp_path: Path, capsys: Any, name: str, way
     check(hostile(good_run, tmp_path, CHECKPOINTS[name]), tmp_path, way, capsys)
 
 
+@pytest.mark.parametrize("name", ENVIRONMENTS)
+def test_environments(good_run: Path, tmp_path: Path, capsys: Any, name: str) -> None:
+    check(hostile(good_run, tmp_path, ENVIRONMENTS[name]), tmp_path, by_resuming, capsys)
+
+
 @pytest.mark.parametrize("name", STATES)
 def test_states(good_run: Path, tmp_path: Path, capsys: Any, name: str) -> None:
     check(hostile(good_run, tmp_path, STATES[name]), tmp_path, by_resuming, capsys)
@@ -407,6 +496,9 @@ MODELS: dict[str, Callable[[Path, Path], None]] = {
     "no numbers": lambda model, _: shutil.rmtree(model / "variables"),
     "deep metadata": lambda model, _: write_metadata(model, DEEP),
     "pickled metadata": lambda model, here: write_metadata(model, pickled(here).decode()),
+    "metadata that are a pipe": lambda model, here: pipe("metadata.json")(
+        model / "assets.extra", here
+    ),
     "metadata of another kind": lambda model, _: write_metadata(model, "[]"),
     "metadata of a huge space": lambda model, _: write_metadata(
         model, json.dumps({"observation_space": {**BOX, "shape": [2**30]}})
@@ -438,7 +530,9 @@ def test_a_models_metadata_import_nothing(good_model: Path, tmp_path: Path, caps
 
 def test_a_spoilt_newest_checkpoint_falls_back(good_run: Path, tmp_path: Path) -> None:
     """The only hostile directory that is of use: the one before it is whole."""
-    run = hostile(good_run, tmp_path, lambda run, here: linked_file(newest(run), here))
+    run = hostile(
+        good_run, tmp_path, lambda run, here: linked("variables.index")(newest(run), here)
+    )
     with pytest.warns(RuntimeWarning, match=r"variables\.index is no plain file"):
         assert run_directory.load_run(run).step == 0
 

@@ -36,6 +36,7 @@ LADDER: tuple[tuple[str, tuple[tuple[str, ...], ...]], ...] = (
                 "memory",
                 "named_variables",
                 "npz_file",
+                "plain_file",
                 "sample_rows",
                 "saved_graph",
                 "session_check",

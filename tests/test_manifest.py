@@ -17,8 +17,15 @@ def directory(tmp_path):
 
 def test_whole(directory):
     assert manifest.find_damage(directory, "example") is None
-    (directory / "unlisted").write_text("left alone")
-    assert manifest.find_damage(directory, "example") is None
+    assert manifest.find_damage(directory, "example", ["numbers", "empty"]) is None
+
+
+def test_all_that_is_needed_must_be_listed_and_nothing_else_lie_there(directory):
+    damage = manifest.find_damage(directory, "example", ["numbers", "state"])
+    assert damage == "manifest.json does not list state"
+    os.mkfifo(directory / "pipe\x1b")
+    damage = manifest.find_damage(directory, "example")
+    assert damage == "'pipe\\x1b' is not listed in manifest.json"
 
 
 def test_every_byte_counts(directory):

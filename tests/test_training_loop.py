@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -185,14 +186,27 @@ def test_the_best_policy_outlives_a_kill_before_the_next_checkpoint(
             assert (training.best_return, kept()) == (expected, expected)
 
 
-@pytest.mark.parametrize("metadata", ["{", "[]", '{"training": {}}', None])
+SAYS_FIVE = '{"training": {"returns": {"mean": 5}}}'
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    ["{", "[]", '{"training": {}}', "pipe", "link", SAYS_FIVE + " " * 20_000_000, None],
+    ids=["cut", "list", "no return", "pipe", "link", "huge", "none"],
+)
 def test_a_best_policy_that_says_nothing_of_its_return_is_no_rival(metadata: str | None) -> None:
     version = Path("one/best_policy/1")
     session = begin("one")
     (version / "assets.extra").mkdir(parents=True)
     (version / "saved_model.pb").touch()
-    if metadata is not None:
-        (version / "assets.extra" / "metadata.json").write_text(metadata)
+    path = version / "assets.extra" / "metadata.json"
+    if metadata == "pipe":
+        os.mkfifo(path)
+    elif metadata == "link":
+        Path("elsewhere").write_text(SAYS_FIVE)
+        path.symlink_to(Path("elsewhere").absolute())
+    elif metadata is not None:
+        path.write_text(metadata)
     with loop(session) as training:
         assert training.best_return is None
 

@@ -21,10 +21,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from trpo_tf import atomic_files, manifest, named_variables, npz_file
+from trpo_tf.plain_file import read_plain_file
 
 _VARIABLES = "variables"
 _STATE = "state.json"
 _ARRAYS = "arrays.npz"
+_REQUIRED = (_STATE, f"{_VARIABLES}.index", f"{_VARIABLES}.data-00000-of-00001")
+_MOST_STATE_BYTES = 16_000_000
 _REPLACED = ".replaced"
 _DAMAGED = "damaged-"
 _ENTRY = re.compile(rf"(\d{{9,18}})({re.escape(_REPLACED)})?", re.ASCII)
@@ -119,7 +122,7 @@ def latest_checkpoint(directory: str | os.PathLike[str]) -> Checkpoint | None:
     folder = Path(directory)
     damages: list[str] = []
     for step, path in _entries(folder):
-        damage = manifest.find_damage(path, _label(step))
+        damage = _damage(step, path)
         if damage is None:
             if damages:
                 warnings.warn(
@@ -170,7 +173,7 @@ def read_state(checkpoint: Checkpoint) -> dict[str, Any]:
     """
     path = checkpoint.path / _STATE
     try:
-        state = json.loads(path.read_bytes())
+        state = json.loads(read_plain_file(path, _MOST_STATE_BYTES))
     except (OSError, ValueError, RecursionError) as error:
         raise ValueError(f"{path} cannot be read: {error}") from error
     if not isinstance(state, dict):
@@ -193,6 +196,10 @@ def _label(step: int) -> str:
     return f"checkpoint {step}"
 
 
+def _damage(step: int, path: Path) -> str | None:
+    return manifest.find_damage(path, _label(step), _REQUIRED)
+
+
 def _entries(folder: Path) -> Iterator[tuple[int, Path]]:
     """Checkpoints, newest first, whole or not."""
     names = os.listdir(folder) if os.path.lexists(folder) else []
@@ -210,7 +217,7 @@ def _make_way(folder: Path, step: int) -> None:
     for existing, path in list(_entries(folder)):
         if existing < step:
             return
-        damage = manifest.find_damage(path, _label(existing))
+        damage = _damage(existing, path)
         if damage is None and existing > step:
             raise ValueError(
                 f"step must not go back: {folder} holds a whole checkpoint of step {existing}, "

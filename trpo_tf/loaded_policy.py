@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 import gymnasium as gym
 import tensorflow as tf
 
-from trpo_tf.model_card import METADATA_FILE
+from trpo_tf.model_card import METADATA_FILE, MOST_METADATA_BYTES
 from trpo_tf.model_versions import find_version
+from trpo_tf.plain_file import read_plain_file
 from trpo_tf.policy_inputs import checked_seeds, policy_inputs
 from trpo_tf.signatures import DETERMINISTIC, DISTRIBUTION, SAMPLE, VALUE
 from trpo_tf.space_json import space_from_json
@@ -174,7 +175,8 @@ def _read_metadata(version: Path) -> dict[str, Any]:
     if not path.exists():
         return {}
     try:
-        metadata = json.loads(path.read_text(encoding="utf-8"))
+        # Stores of models keep files elsewhere and link to them.
+        metadata = json.loads(read_plain_file(path.resolve(), MOST_METADATA_BYTES))
     except (OSError, ValueError, RecursionError) as error:
         raise ValueError(f"{path} cannot be read: {error}.") from error
     if not isinstance(metadata, dict):

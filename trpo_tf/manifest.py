@@ -7,6 +7,7 @@ import json
 import os
 import re
 import stat
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -35,15 +36,18 @@ def write_manifest(directory: str | os.PathLike[str], label: str) -> None:
     (folder / FILE_NAME).write_text(_canonical(label, files), encoding="utf-8")
 
 
-def find_damage(directory: str | os.PathLike[str], label: str) -> str | None:
-    """Says what is wrong with a directory, or None if every listed byte is as it was written.
+def find_damage(
+    directory: str | os.PathLike[str], label: str, required: Collection[str] = ()
+) -> str | None:
+    """Says what is wrong with a directory, or None if every byte is as it was written.
 
-    Only plain files in the directory itself count: no links, no paths that lead elsewhere. Files
-    that are not listed are left alone.
+    Only plain files in the directory itself count: no links, no paths that lead elsewhere, nothing
+    that is not listed.
 
     Args:
         directory: a directory that `write_manifest` was called for.
         label: as given to `write_manifest`.
+        required: names that must be listed.
 
     Returns:
         None, or one clause that names the file and what is wrong with it.
@@ -64,6 +68,10 @@ def find_damage(directory: str | os.PathLike[str], label: str) -> str | None:
         files = _read(folder, label)
         if isinstance(files, str):
             return files
+        for name in sorted(set(required) - files.keys()):
+            return f"{FILE_NAME} does not list {name}"
+        for name in sorted(set(os.listdir(folder)) - {*files, FILE_NAME}):
+            return f"{name!r:.80} is not listed in {FILE_NAME}"
         damages = (_file_damage(folder / name, entry) for name, entry in files.items())
         return next((damage for damage in damages if damage), None)
     except OSError as error:

@@ -21,6 +21,7 @@ from trpo_tf.space_json import space_to_json
 from trpo_tf.types import EpisodeStats
 
 METADATA_FILE = "metadata.json"
+MOST_METADATA_BYTES = 16_000_000
 FORMAT = 1
 _PACKAGES = ("trpo_tf", "tensorflow", "keras", "tensorflow-probability", "gymnasium", "numpy")
 

@@ -17,8 +17,9 @@ from trpo_tf.errors import TrainingStopped
 from trpo_tf.evaluation import deterministic_actor, evaluate
 from trpo_tf.interruption import Interruption
 from trpo_tf.metrics import ProgressLog
-from trpo_tf.model_card import METADATA_FILE, training_summary
+from trpo_tf.model_card import METADATA_FILE, MOST_METADATA_BYTES, training_summary
 from trpo_tf.model_versions import find_version
+from trpo_tf.plain_file import read_plain_file
 from trpo_tf.samplers import WorkersLost
 from trpo_tf.training_session import Session
 from trpo_tf.types import EpisodeStats, Rollout, StepStatus, UpdateInfo
@@ -230,7 +231,7 @@ def _kept_return(base: Path) -> float | None:
     """The mean return of the best policy so far, as its export says; None if nothing says it."""
     try:
         path = find_version(base) / "assets.extra" / METADATA_FILE
-        metadata = json.loads(path.read_text(encoding="utf-8"))
+        metadata = json.loads(read_plain_file(path, MOST_METADATA_BYTES))
         return float(metadata["training"]["returns"]["mean"])
     except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None
