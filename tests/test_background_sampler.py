@@ -182,6 +182,9 @@ def test_a_restored_sampler_goes_on_counting(policy: Any) -> None:
         sampler.collect()
         assert (sampler.lost_rollouts, sampler.dropped_rollouts) == (3, 5)
     with sampling(policy, [FakeCollector()]) as sampler:
+        for nonsense in ({"env_steps": 16}, counters(8, 16, lost=float("inf"))):
+            with pytest.raises(ValueError, match="state must be what"):
+                sampler.restore(nonsense)
         sampler.restore({"next_step": 8, "env_steps": 16})
         assert (sampler.lost_rollouts, sampler.dropped_rollouts) == (0, 0)
 

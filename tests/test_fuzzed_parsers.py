@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import hypothesis.strategies as st
 import numpy as np
 import pytest
 from absl import flags
+from hypothesis.extra.numpy import arrays as arrays_of
 
 import trpo_tf
 from trpo_tf import (
@@ -30,12 +31,17 @@ from trpo_tf import (
     model_versions,
     provenance,
     run_record,
+    training_session,
 )
 from trpo_tf.config import TRPOConfig
 from trpo_tf.loaded_policy import LoadedPolicy
-from trpo_tf.npz_file import read_npz
+from trpo_tf.metrics import ProgressLog
+from trpo_tf.npz_file import npz_bytes, read_npz
+from trpo_tf.policies import make_policy
 from trpo_tf.progress_file import ProgressFile, read_progress
 from trpo_tf.run_record import RunRecord
+from trpo_tf.samplers import Sampler
+from trpo_tf.samplers.background_sampler import BackgroundSampler
 from trpo_tf.serving import model_config, tensor_json
 from trpo_tf.serving.status_codes import ServingError
 
@@ -225,6 +231,74 @@ def test_states(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -
     spoilt = spoilt_bytes(json.dumps(whole).encode()) | spoilt_json(whole)
     (folder / "state.json").write_bytes(data.draw(spoilt | st.just(b"[" * 50_000)))
     answers(lambda: checkpoint.read_state(checkpoint.Checkpoint(1, folder)))
+
+
+def whole_counters() -> dict[str, Any]:
+    sampler = {"next_step": 2, "env_steps": 1, "lost_rollouts": 0, "dropped_rollouts": 0}
+    progress = {"update": 1, "env_steps": 1, "wall_time": 1.5}
+    progress |= {"recent_returns": [1.5, float("-inf")], "recent_lengths": [3, 4]}
+    counters = {"env_steps": 1, "sampler": sampler, "progress": progress}
+    return {**counters, "best_return": 1.5, "exported": None}
+
+
+def collectors_sampler(policy: Any) -> BackgroundSampler:
+    return BackgroundSampler(policy, [], {"next_step": 0, "env_steps": 0}, 1, 1.0)
+
+
+@fuzzed
+@hypothesis.given(st.data())
+def test_counters_that_a_session_goes_on_from(
+    tmp_path_factory: pytest.TempPathFactory, going_on: tuple[Sampler, Any], data: st.DataObject
+) -> None:
+    """What passes the check is taken up by all that it is for."""
+    sampler, _ = going_on
+    folder = tmp_path_factory.mktemp("counters")
+    (folder / "state.json").write_bytes(data.draw(spoilt_json(whole_counters())))
+    found = checkpoint.Checkpoint(1, folder)
+    error = answers(lambda: training_session._checked_state(found))
+    try:
+        state = checkpoint.read_state(found)
+    except ValueError:
+        return
+    taken = [sampler.restore, collectors_sampler(sampler.policy).restore]
+    for restore in taken:
+        refused = answers(lambda restore=restore: restore(state.get("sampler")))
+        assert error is not None or refused is None
+    refused = answers(
+        lambda: ProgressLog(
+            folder / "progress.csv", tensorboard_dir=folder, resume_state=state.get("progress", {})
+        ).close()
+    )
+    assert error is not None or refused is None
+
+
+@fuzzed
+@hypothesis.given(st.data())
+def test_arrays_that_environments_go_on_from(
+    file: Path, going_on: tuple[Sampler, Any], data: st.DataObject
+) -> None:
+    sampler, arrays = going_on
+    if data.draw(st.booleans()):
+        file.write_bytes(data.draw(spoilt_bytes(npz_bytes(arrays))))
+    else:
+        name = data.draw(st.sampled_from(sorted(arrays)))
+        dtype, shape = arrays[name].dtype, arrays[name].shape
+        other = arrays_of(data.draw(st.sampled_from([dtype, np.dtype("float64")])), shape)
+        file.write_bytes(npz_bytes({**arrays, name: data.draw(other)}))
+    answers(lambda: sampler.go_on(read_npz(file)))
+
+
+@pytest.fixture(scope="module")
+def going_on() -> Iterator[tuple[Sampler, dict[str, np.ndarray]]]:
+    """A sampler in environments that can be put back, and where they are."""
+    env = gym.make_vec("CartPole-v1", num_envs=2, vectorization_mode="sync")
+    spaces = env.single_observation_space, env.single_action_space
+    sampler = Sampler(env, make_policy(*spaces, hidden_sizes=(2,)), num_steps=3)
+    sampler.collect()
+    arrays = sampler.exact_state()
+    assert arrays is not None
+    yield sampler, arrays
+    sampler.close()
 
 
 @fuzzed

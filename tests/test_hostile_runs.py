@@ -41,10 +41,24 @@ from trpo_tf.run_comparison import compare_runs as compare
 from trpo_tf.run_directory import RunDirectory
 from trpo_tf.run_record import RunRecord
 from trpo_tf.saved_model import export_policy
-from trpo_tf.training_session import settle
+from trpo_tf.training_session import Session, changed_record, resume, settle
 
 ENV = "CartPole-v1"
-STATE = {"env_steps": 64, "sampler": {"next_step": 32, "env_steps": 64}}
+SAMPLER = {"next_step": 32, "env_steps": 64, "lost_rollouts": 0, "dropped_rollouts": 0}
+PROGRESS = {
+    "update": 1,
+    "env_steps": 64,
+    "wall_time": 1.5,
+    "recent_returns": [20.0],
+    "recent_lengths": [20],
+}
+STATE = {
+    "env_steps": 64,
+    "sampler": SAMPLER,
+    "progress": PROGRESS,
+    "best_return": None,
+    "exported": None,
+}
 DEEP = "[" * 200_000
 LISTED = ("state.json", "variables.index", "variables.data-00000-of-00001")
 ARRAYS = "arrays.npz"
@@ -116,6 +130,7 @@ def one_line(module: Any, capsys: pytest.CaptureFixture[str], *arguments: str, *
     assert status != 0, captured
     assert len(lines) == 1, captured
     assert lines[0].startswith("error: ")
+    assert lines[0].isprintable()
     assert len(lines[0]) < 2_000
     return status
 
@@ -390,7 +405,25 @@ STATES: dict[str, Spoil] = {
     "steps that are text": state({**STATE, "env_steps": "64"}),
     "steps below zero": state({**STATE, "env_steps": -1}),
     "steps beyond counting": state({**STATE, "env_steps": 10**400}),
-    "infinite steps": state('{"env_steps": 1, "sampler": {"next_step": Infinity, "env_steps": 1}}'),
+    **{f"without {name}": state({k: v for k, v in STATE.items() if k != name}) for name in STATE},
+    **{
+        f"infinite {name}": state({**STATE, "sampler": {**SAMPLER, name: float("inf")}})
+        for name in SAMPLER
+    },
+    "sampler without its step": state({**STATE, "sampler": {"env_steps": 64}}),
+    "sampler that lost less than nothing": state(
+        {**STATE, "sampler": {**SAMPLER, "lost_rollouts": -1}}
+    ),
+    **{
+        f"progress without {name}": state(
+            {**STATE, "progress": {k: v for k, v in PROGRESS.items() if k != name}}
+        )
+        for name in PROGRESS
+    },
+    "progress before the start": state({**STATE, "progress": {**PROGRESS, "update": -1}}),
+    "progress beyond counting": state({**STATE, "progress": {**PROGRESS, "env_steps": 2**62}}),
+    "endless time": state({**STATE, "progress": {**PROGRESS, "wall_time": float("inf")}}),
+    "returns that are text": state({**STATE, "progress": {**PROGRESS, "recent_returns": ["x"]}}),
     "exported to a number": state({**STATE, "env_steps": 10**9, "exported": [1]}),
     "sampler of another kind": state({**STATE, "sampler": [1]}),
     "best of another kind": state({**STATE, "best_return": "high"}),
@@ -431,6 +464,15 @@ def check(run: Path, here: Path, way: Callable[[Path, Any], None], capsys: Any) 
     assert "evil" not in sys.modules
 
 
+def test_the_good_run_goes_on(good_run: Path, tmp_path: Path) -> None:
+    """It is for what was spoilt that the others are refused."""
+    shutil.copytree(good_run, tmp_path / "run")
+    session = resume({}, tmp_path / "run", [])
+    assert isinstance(session, Session)
+    session.close()
+    assert session.environments_go_on
+
+
 @pytest.mark.parametrize("way", RECORD, ids=lambda way: way.__name__)
 @pytest.mark.parametrize("name", SETTINGS)
 @pytest.mark.filterwarnings("ignore:Passed over damaged")
@@ -467,6 +509,22 @@ def test_names(good_run: Path, tmp_path: Path, capsys: Any, name: str) -> None:
         check(run, tmp_path, by_beginning, capsys)
     if name in ("parent", "zero"):
         check(run, tmp_path, by_exporting, capsys)
+
+
+def test_a_terminal_only_shows_what_a_stranger_wrote(
+    good_run: Path, tmp_path: Path, capsys: Any
+) -> None:
+    run = hostile(good_run, tmp_path, setting("settings", "env", value="evil:\x1b[2J-v0"))
+    one_line(train, capsys, "--resume", f"--logdir={run}")
+    with pytest.raises(ValueError, match="would be imported") as refused:
+        changed_record({}, run)
+    assert "\x1b" in str(refused.value)
+    done = {**STATE, "env_steps": 128, "exported": "\x1b[2J"}
+    setting("settings", "env", value=ENV)(run, tmp_path)
+    state(done)(run, tmp_path)
+    arguments = ["train", "--resume", f"--logdir={run}", "--export_dir=out"]
+    assert command_line.run(train.main, train.FLAGS, arguments) == 0
+    assert r"left \x1b[2J." in capsys.readouterr().out
 
 
 def test_an_export_stays_in_its_place(good_run: Path, tmp_path: Path) -> None:

@@ -174,9 +174,20 @@ def test_run_that_died_before_its_first_checkpoint_begins_again(path):
 
 
 @pytest.mark.parametrize(
-    "state", [{"update": 1}, {"update": "x"}, {"update": 1e400}, {"update": None}]
+    "state",
+    [
+        {"update": 1},
+        *({"update": update} for update in ("x", 1e400, None, -1, 2**62)),
+        *({"env_steps": steps} for steps in (-1, 1.5)),
+        *({"wall_time": seconds} for seconds in (-1.0, math.inf, math.nan, 10**400)),
+        {"recent_returns": ["x"]},
+        {"recent_lengths": [-1]},
+    ],
 )
-def test_damaged_state(path, state):
+def test_damaged_state(path, tmp_path, state):
+    if state != {"update": 1}:
+        with ProgressLog(tmp_path / "whole.csv") as log:
+            state = {**log.state(), **state}
     with pytest.raises(ValueError, match="state is damaged"):
         ProgressLog(path, resume_state=state)
     assert not path.exists()

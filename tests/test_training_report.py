@@ -25,6 +25,13 @@ def test_every_setting_stands_in_the_table_once(width: int) -> None:
     assert "max_kl_final=none" in table
 
 
+def test_a_strangers_words_are_shown_and_not_obeyed() -> None:
+    config, origins = resolve("CartPole-v1", {"env_kwargs": {"a": "b"}})
+    table = settings_table(config, {**origins, "max_kl": "flag\x1b[2J\r"})
+    assert r"flag\x1b[2J\r" in table
+    assert all(line.isprintable() for line in table.splitlines())
+
+
 def test_commands_survive_names_with_spaces() -> None:
     config = TRPOConfig(env="CartPole-v1")
     assert shlex.split(resume_command(Path("my runs/one"), "my models", config))[-2:] == [

@@ -24,6 +24,13 @@ from trpo_tf.npz_file import npz_bytes
 from trpo_tf.run_directory import load_run
 from trpo_tf.training_session import FIXED_SETTINGS, Finished, Session, changed_record
 
+PROGRESS = {
+    "update": 0,
+    "env_steps": 0,
+    "wall_time": 0.0,
+    "recent_returns": [],
+    "recent_lengths": [],
+}
 GIVEN = {"env": "Bandit", **bandit.SMALL, "total_steps": 64}
 
 
@@ -45,7 +52,14 @@ def begun(logdir: str, init_from: str | None = None, **changes: Any) -> Iterator
 
 def save(session: Session, **state: Any) -> None:
     components = session.components
-    counters = {"env_steps": 0, "sampler": components.sampler.state(), **state}
+    counters = {
+        "env_steps": 0,
+        "sampler": components.sampler.state(),
+        "progress": PROGRESS,
+        "best_return": None,
+        "exported": None,
+        **state,
+    }
     version = int(components.trpo.policy_version.numpy())
     save_checkpoint(
         session.run.checkpoints_path,

@@ -16,6 +16,7 @@ from absl import flags
 
 from trpo_tf import startup
 from trpo_tf.errors import TrainingStopped
+from trpo_tf.printable import printable
 
 _FAILURE = 1
 _MISUSE = 2
@@ -113,7 +114,13 @@ def how_to_use(version: Path, env_id: str, env_kwargs: Mapping[str, Any]) -> str
     Exported to /models/Walker2d/3
     """
     base = version.parent
-    evaluate = ["python", "-m", "trpo_tf.evaluate", f"--saved_model={base}", f"--env={env_id}"]
+    evaluate = [
+        "python",
+        "-m",
+        "trpo_tf.evaluate",
+        f"--saved_model={base}",
+        f"--env={printable(env_id)}",
+    ]
     if env_kwargs:
         evaluate.append(f"--env_kwargs={json.dumps(dict(env_kwargs))}")
     evaluate.append("--episodes=20")
@@ -171,7 +178,7 @@ def _flag_message(error: flags.Error, flag_values: flags.FlagValues) -> str:
 
 
 def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:_LONGEST] or type(error).__name__
+    return printable(" ".join(str(error).split()))[:_LONGEST] or type(error).__name__
 
 
 def _report(line: str, status: int) -> int:

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from trpo_tf import command_line
+from trpo_tf.printable import printable
 from trpo_tf.run_comparison import Comparison, Difference, compare_runs
 
 FLAGS = command_line.new_flags()
@@ -25,7 +26,7 @@ UNUSABLE = 2
 def main(_: Any, first: str, second: str) -> None:
     """Runs the command line on two run directories; ends with status 1 where they part."""
     comparison = compare_runs(first, second)
-    print("\n".join(report(comparison)), flush=True)
+    print("\n".join(map(printable, report(comparison))), flush=True)
     if comparison.parting is not None:
         sys.exit(PARTED)
 

@@ -7,10 +7,11 @@ import math
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
+from trpo_tf.counts import checked_count
 from trpo_tf.event_file import EventFile
 from trpo_tf.progress_display import Display, Silence
 from trpo_tf.progress_file import ProgressFile
@@ -30,6 +31,24 @@ WALL_CLOCK_COLUMNS = ("wall_time", *_SPEED)
 
 _WINDOW = 100
 _GROUPS = dict.fromkeys(_SPEED, "speed") | dict.fromkeys(_RETURNS, "returns")
+
+
+class Progress(NamedTuple):
+    """Where a log goes on.
+
+    Attributes:
+        update: number of the last update.
+        env_steps: environment steps made.
+        wall_time: seconds, ≥ 0.
+        recent_returns: of the episodes that ended last.
+        recent_lengths: the same ones' steps.
+    """
+
+    update: int
+    env_steps: int
+    wall_time: float
+    recent_returns: list[float]
+    recent_lengths: list[int]
 
 
 class ProgressLog:
@@ -71,7 +90,9 @@ class ProgressLog:
         resume_state: Mapping[str, Any] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        update, env_steps, wall_time, returns, lengths = _resumed(resume_state or {})
+        update, env_steps, wall_time, returns, lengths = (
+            resumed_progress(resume_state) if resume_state else Progress(0, 0, 0.0, [], [])
+        )
         self._clock = clock
         self._began = clock() - wall_time
         self._update, self._env_steps, self._wall_time = update, env_steps, wall_time
@@ -174,20 +195,26 @@ class ProgressLog:
         self.close()
 
 
-def _resumed(state: Mapping[str, Any]) -> tuple[int, int, float, list[float], list[int]]:
-    if not state:
-        return 0, 0, 0.0, [], []
+def resumed_progress(state: Mapping[str, Any]) -> Progress:
+    """What `ProgressLog.state` gave, out of a checkpoint.
+
+    Raises:
+        ValueError: an entry is missing, of another kind or out of range.
+    """
     try:
-        return (
-            int(state["update"]),
-            int(state["env_steps"]),
+        progress = Progress(
+            checked_count(state["update"]),
+            checked_count(state["env_steps"]),
             float(state["wall_time"]),
             [float(value) for value in state["recent_returns"]],
-            [int(value) for value in state["recent_lengths"]],
+            [checked_count(value) for value in state["recent_lengths"]],
         )
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        if not 0 <= progress.wall_time < math.inf:
+            raise ValueError(f"a wall time of {progress.wall_time} s")
+        return progress
+    except (LookupError, TypeError, ValueError, OverflowError) as error:
         raise ValueError(
-            f"The progress in the checkpoint's state is damaged ({error!r}). "
+            f"The progress in the checkpoint's state is damaged ({str(error)[:200]}). "
             "Resume from another checkpoint."
         ) from error
 

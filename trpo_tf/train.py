@@ -37,6 +37,7 @@ from trpo_tf.interruption import Interruption
 from trpo_tf.learning_curve import plot_learning_curve
 from trpo_tf.metrics import ProgressLog
 from trpo_tf.model_versions import default_base
+from trpo_tf.printable import printable
 from trpo_tf.progress_display import make_display, readable
 from trpo_tf.training_loop import TrainingLoop
 from trpo_tf.training_session import Finished, Session
@@ -86,7 +87,7 @@ def main(values: Any) -> None:
         if isinstance(session, Finished):
             print(
                 f"{values.logdir} has trained all of its {session.env_steps:,} steps and left "
-                f"{session.exported}. A larger --total_steps goes on."
+                f"{printable(session.exported)}. A larger --total_steps goes on."
             )
             return
         try:
@@ -231,7 +232,7 @@ def _restart_verbosely() -> None:
 def _warnings_as_lines() -> Iterator[None]:
     """Warnings as one line each, without the source line that they come from."""
     before = warnings.formatwarning
-    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
+    warnings.formatwarning = lambda message, *_, **__: f"warning: {printable(str(message))}\n"
     try:
         yield
     finally:

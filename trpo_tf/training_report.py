@@ -9,6 +9,7 @@ from pathlib import Path
 
 from trpo_tf.config import TRPOConfig
 from trpo_tf.presets import preset
+from trpo_tf.printable import printable
 from trpo_tf.setting import shown
 
 _INDENT = "  "
@@ -28,8 +29,8 @@ def settings_table(config: TRPOConfig, origins: Mapping[str, str], width: int = 
     """
     groups: dict[str, list[str]] = {}
     for name in config.to_json():
-        words = f"{name}={shown(getattr(config, name))}"
-        groups.setdefault(origins.get(name, "default"), []).append(words)
+        words = printable(f"{name}={shown(getattr(config, name))}")
+        groups.setdefault(printable(origins.get(name, "default")), []).append(words)
     lines = []
     for origin in sorted(groups, key=lambda origin: (origin == "default", origin != "flag")):
         reason = preset(config.env).reason if origin.startswith("preset ") else ""

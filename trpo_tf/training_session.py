@@ -13,14 +13,17 @@ from trpo_tf import assembly, checkpoint, run_record
 from trpo_tf.assembly import Components
 from trpo_tf.checkpoint import Checkpoint
 from trpo_tf.config import TRPOConfig
+from trpo_tf.counts import checked_count
 from trpo_tf.environment_ids import resolve_env_id
 from trpo_tf.environments import best_vectorization
+from trpo_tf.metrics import resumed_progress
 from trpo_tf.model_versions import whole_versions
 from trpo_tf.presets import resolve
 from trpo_tf.progress_file import has_rows
 from trpo_tf.provenance import describe_session
 from trpo_tf.run_directory import RunDirectory, load_run
 from trpo_tf.run_record import RunRecord
+from trpo_tf.samplers.counters import read_counters
 from trpo_tf.setting import shown
 from trpo_tf.space_json import space_to_json
 
@@ -37,7 +40,6 @@ MODEL_SETTINGS = (
 FIXED_SETTINGS = ("env", "env_kwargs", "num_envs", "seed", "scale_returns", *MODEL_SETTINGS)
 
 _TAKEN_FROM = "run "
-_MOST_STEPS = 2**63
 
 
 class Session(NamedTuple):
@@ -216,7 +218,7 @@ def resume(
 def _take_up(found: Checkpoint, components: Components, state: Mapping[str, Any]) -> bool:
     """Continues from a checkpoint; returns whether the environments do so too."""
     checkpoint.restore_checkpoint(found, components.trpo.checkpointables())
-    components.sampler.restore(state.get("sampler", {}))
+    components.sampler.restore(state["sampler"])
     arrays = checkpoint.read_arrays(found)
     try:
         goes_on = arrays is not None and components.sampler.go_on(arrays)
@@ -263,29 +265,25 @@ def _refuse_cluster(config: TRPOConfig, logdir: str | os.PathLike[str]) -> None:
 
 
 def _checked_state(found: Checkpoint) -> dict[str, Any]:
-    """The counters of a checkpoint as far as they decide what is done with it.
+    """The counters of a checkpoint: all that are gone on from.
 
     Raises:
         ValueError: they are not what a run writes.
     """
     state = checkpoint.read_state(found)
-    sampler = state.get("sampler", {})
-    counts = [state.get("env_steps", 0)]
-    counts += (
-        [sampler.get(name, 0) for name in ("next_step", "env_steps")] if _is(sampler, dict) else []
-    )
-    if (
-        not _is(sampler, dict)
-        or not _is(state.get("exported"), str, type(None))
-        or not _is(state.get("best_return"), int, float, type(None))
-        or not all(_is(count, int) and 0 <= count < _MOST_STEPS for count in counts)
-    ):
-        raise ValueError(f"The state in {found.path} is not one that a run writes.")
+    try:
+        checked_count(state["env_steps"])
+        read_counters(state["sampler"])
+        resumed_progress(state["progress"])
+        for name, kind in {"best_return": float, "exported": str}.items():
+            if not isinstance(state[name], kind | None):
+                raise ValueError(f"{name} is {str(state[name])[:80]!r}")
+    except (KeyError, ValueError) as error:
+        raise ValueError(
+            f"The state in {found.path} is not one that a run writes: {error}. Remove it to go on "
+            "from the checkpoint before."
+        ) from error
     return state
-
-
-def _is(value: Any, *kinds: type) -> bool:
-    return isinstance(value, kinds) and not isinstance(value, bool)
 
 
 def _finished(config: TRPOConfig, state: Mapping[str, Any]) -> Finished | None:

@@ -12,6 +12,7 @@ import tensorflow as tf
 from trpo_tf.samplers import acting
 from trpo_tf.samplers.background import Background
 from trpo_tf.samplers.collectors import Collector, Part
+from trpo_tf.samplers.counters import read_counters
 from trpo_tf.types import EpisodeStats, Rollout
 
 
@@ -127,12 +128,12 @@ class BackgroundSampler:
         """
         if self._background is not None:
             raise RuntimeError("restore comes before the first collect; make a new sampler.")
+        counters = read_counters(state)
         for collector in self._collectors:
             collector.restore(state)
-        self._next_step, self.env_steps = int(state["next_step"]), int(state["env_steps"])
-        # The synchronous sampler counts neither.
-        self._lost_before = int(state.get("lost_rollouts", 0))
-        self.dropped_rollouts = int(state.get("dropped_rollouts", 0))
+        self._next_step, self.env_steps = counters.next_step, counters.env_steps
+        self._lost_before = counters.lost_rollouts
+        self.dropped_rollouts = counters.dropped_rollouts
 
     def exact_state(self) -> dict[str, np.ndarray] | None:
         """None: what is collected ahead leaves the environments elsewhere than the learner is."""

@@ -16,6 +16,7 @@ from trpo_tf.execution import Execution
 from trpo_tf.samplers import acting, env_state, vector_env
 from trpo_tf.samplers.acting import Inference, Snapshot
 from trpo_tf.samplers.action_noise import ActionNoise
+from trpo_tf.samplers.counters import read_counters
 from trpo_tf.samplers.episodes import EpisodeTracker, valid_rows
 from trpo_tf.samplers.log_probs import log_prob_function
 from trpo_tf.samplers.policy_fit import fitting_distribution
@@ -150,15 +151,8 @@ class Sampler:
         Raises:
             ValueError: if `state` does not come from `state()`.
         """
-        try:
-            next_step, env_steps = int(state["next_step"]), int(state["env_steps"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(
-                f"state must be what Sampler.state() returned, got {state!r}."
-            ) from error
-        if next_step < 0 or env_steps < 0:
-            raise ValueError(f"state must hold counts >= 0, got {dict(state)}.")
-        self._next_step, self.env_steps = next_step, env_steps
+        counters = read_counters(state)
+        self._next_step, self.env_steps = counters.next_step, counters.env_steps
         self._observations = None
 
     def exact_state(self) -> dict[str, np.ndarray] | None:
