@@ -3,7 +3,7 @@
     python tests/record_run.py
 
 Trains CartPole for a few updates with the real command and keeps what it leaves, without the
-picture, beside the answers of its models to a few observations.
+picture: the run, the served model, and beside them the answers of the models to a few observations.
 """
 
 from __future__ import annotations
@@ -28,6 +28,11 @@ SETTINGS = (
 )
 
 
+def model_of(release: str) -> Path:
+    """The base directory of the model that a release's run has exported."""
+    return RUNS / f"{release}.model"
+
+
 def answers(run: trpo_tf.Run, observations: Any) -> dict[str, Any]:
     """What the models of a run say."""
     return {
@@ -44,6 +49,7 @@ def main() -> None:
         shutil.copytree(
             Path(directory, "run"), kept, ignore=shutil.ignore_patterns(".lock", "*.png")
         )
+        shutil.copytree(Path(directory, "model"), model_of(trpo_tf.__version__))
     # Where the program lay is of no concern.
     record = json.loads((kept / "config.json").read_text())
     record["sessions"][0]["command_line"][0] = "train.py"
