@@ -108,9 +108,18 @@ def test_a_killed_worker_is_named_and_the_others_are_closed():
 class Stubborn(CountingEnv):
     """Lives through SIGTERM, as a worker does that was forked from a process that notes it."""
 
+    def __init__(self, index=0, hangs_in_close=False):
+        super().__init__(index)
+        self.hangs_in_close = hangs_in_close
+
     def reset(self, **settings):
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         return super().reset(**settings)
+
+    def close(self):
+        if self.hangs_in_close:
+            time.sleep(3600)
+        super().close()
 
     def step(self, action):
         if action[0] > 0:
@@ -120,8 +129,10 @@ class Stubborn(CountingEnv):
         return super().step(action)
 
 
-def stubborn_env():
-    env = gym.vector.AsyncVectorEnv([lambda index=index: Stubborn(index) for index in range(3)])
+def stubborn_env(hangs_in_close=None):
+    env = gym.vector.AsyncVectorEnv(
+        [lambda index=index: Stubborn(index, index == hangs_in_close) for index in range(3)]
+    )
     vector_env.reset(env, seed=0)
     return env
 
@@ -149,6 +160,33 @@ def test_those_beside_a_dead_worker_are_killed_even_while_they_hang(numbers):
     vector_env.close(env)
     assert env.closed
     assert not any(process.is_alive() for process in env.processes)
+
+
+@pytest.mark.parametrize("trouble", ["stopped", "hung in close", "hung in step", "raised"])
+def test_workers_that_do_not_end_when_asked_are_killed(trouble, monkeypatch):
+    monkeypatch.setattr(vector_env, "_END_SECONDS", 0.3)
+    env = stubborn_env(1 if trouble == "hung in close" else None)
+    if trouble == "stopped":
+        os.kill(env.processes[1].pid, signal.SIGSTOP)
+    if trouble == "hung in step":
+        env.step_async(actions(0, -1, 0))
+    if trouble == "raised":
+        with pytest.raises(AttributeError):
+            env.call("no_such_method")
+    closing = threading.Thread(target=vector_env.close, args=(env,), daemon=True)
+    closing.start()
+    closing.join(30)
+    is_over, left = not closing.is_alive(), [each for each in env.processes if each.is_alive()]
+    vector_env.kill_workers(env)
+    assert is_over
+    assert not left
+
+
+def test_workers_that_wait_are_not_killed():
+    env = stubborn_env()
+    vector_env.close(env)
+    assert [process.exitcode for process in env.processes] == [0, 0, 0]
+    vector_env.close(env)
 
 
 def test_a_death_is_an_error_of_the_next_reset_too():

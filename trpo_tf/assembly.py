@@ -22,7 +22,14 @@ from trpo_tf.policies import make_policy
 from trpo_tf.preconditioner import DiagonalPreconditioner
 from trpo_tf.replay import Replay
 from trpo_tf.return_scaling import ReturnScaling
-from trpo_tf.samplers import AsyncSampler, BackgroundSampler, RaySampler, Recipe, Sampler
+from trpo_tf.samplers import (
+    AsyncSampler,
+    BackgroundSampler,
+    RaySampler,
+    Recipe,
+    Sampler,
+    vector_env,
+)
 from trpo_tf.trpo import TRPO
 from trpo_tf.types import Correction
 from trpo_tf.value_function import make_value_function
@@ -218,7 +225,7 @@ def make_sampler(
     """
     execution = choose_execution(config, env.single_observation_space)
     if config.sampler == "ray":
-        env.close()
+        vector_env.close(env)
         return _make_ray_sampler(config, policy, execution)
     sampler = Sampler(
         env,
@@ -278,6 +285,6 @@ def assemble(config: TRPOConfig) -> Components:
         models = make_models(config, env.single_observation_space, env.single_action_space)
         sampler = make_sampler(config, models.policy, env)
     except BaseException:
-        env.close()
+        vector_env.close(env)
         raise
     return Components(models.policy, models.value_function, sampler, make_trpo(config, models))

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import signal
+import time
 import traceback
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 from gymnasium.vector.async_vector_env import AsyncState
 
-# That the system may take to end a killed process, on a busy machine.
+# That a worker may take to close its environment, and the system to end a killed process, on a
+# busy machine.
 _END_SECONDS = 5.0
 _NEXT_STEP = gym.vector.AutoresetMode.NEXT_STEP
 
@@ -108,15 +110,18 @@ def step(
 
 
 def close(env: Any) -> None:
-    """Closes `env` and all its worker processes, those beside a dead one included."""
-    if _exit_codes(env) or _is_interrupted(env):
-        # SIGTERM, which Gymnasium sends, would only be noted by a worker that was started while
-        # this process noted it; and who is dead, or has answered, must not be waited for again.
-        kill_workers(env)
-        env.unwrapped._state = AsyncState.DEFAULT
-        env.close(terminate=True)
-    else:
+    """Closes `env` and all its worker processes: those beside a dead one, stopped and hung ones."""
+    if not _processes(env):
         env.close()
+        return
+    if not _exit_codes(env) and not _is_interrupted(env):
+        _ask_to_end(env)
+    # SIGTERM, which Gymnasium sends, would only be noted by a worker that was started while this
+    # process noted it, and never arrive at a stopped one; and who is dead, or has answered, must
+    # not be waited for again.
+    kill_workers(env)
+    env.unwrapped._state = AsyncState.DEFAULT
+    env.close(terminate=True)
 
 
 def kill_workers(env: Any) -> bool:
@@ -143,7 +148,7 @@ def _batch_size(env: Any) -> int:
     return int(getattr(unwrapped, "batch_size", env.num_envs))
 
 
-@contextmanager
+@contextlib.contextmanager
 def _faults_named(env: Any, seed: int | None, timeout: float | None) -> Iterator[None]:
     """Turns a broken pipe or a late answer into an error that says which processes it was."""
     try:
@@ -198,6 +203,18 @@ def _is_interrupted(env: Any) -> bool:
     """Whether Ctrl-C cut a step short: some answers are taken, so waiting for all would not end."""
     state = getattr(env.unwrapped, "_state", AsyncState.DEFAULT)
     return isinstance(state, AsyncState) and state is not AsyncState.DEFAULT
+
+
+def _ask_to_end(env: Any) -> None:
+    """Lets workers that wait for a command close their environments, and gives them some time."""
+    for pipe in env.unwrapped.parent_pipes:
+        # There is no pipe to a worker whose environment has raised: it ends by itself.
+        if pipe is not None:
+            with contextlib.suppress(OSError):
+                pipe.send(("close", None))
+    deadline = time.monotonic() + _END_SECONDS
+    for process in _processes(env):
+        process.join(max(0.0, deadline - time.monotonic()))
 
 
 def _exit_codes(env: Any) -> dict[int, int]:
