@@ -298,6 +298,18 @@ def test_a_dead_worker_stops_the_run_and_leaves_it_intact(monkeypatch: pytest.Mo
     assert len(bandit.rows("one")) == 4
 
 
+def test_the_updates_before_a_loss_of_workers_are_saved(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(bandit.Bandit, "dies_at", 40)
+    with pytest.raises(TrainingStopped, match="Worker 0 has died"):
+        train(begin("one", checkpoint_every=100))
+    assert bandit.state("one")["env_steps"] == 64
+    monkeypatch.setattr(bandit.Bandit, "dies_at", None)
+    assert train(resume("one"))
+    assert len(bandit.rows("one")) == 4
+
+
 def test_what_the_environment_raises_is_named_with_its_place(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -441,8 +453,9 @@ def test_an_environment_that_hangs_stops_an_asynchronous_run(
     monkeypatch.setattr(bandit.Bandit, "step", hanging)
     with no_thread_left():
         try:
+            settings = {"rollouts_ahead": 0, "worker_timeout": 0.2, "checkpoint_every": 100}
             with pytest.raises(TrainingStopped) as stopped:
-                train(begin("one", sampler="async", rollouts_ahead=0, worker_timeout=0.2))
+                train(begin("one", sampler="async", **settings))
         finally:
             release.set()
     message = str(stopped.value)

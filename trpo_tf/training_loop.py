@@ -30,10 +30,10 @@ _NON_FINITE = (StepStatus.NON_FINITE_ROLLOUT, StepStatus.NON_FINITE_GRADIENT)
 class TrainingLoop:
     """Trains what a session holds and keeps its directory up to date.
 
-    A checkpoint is written at the start, every `checkpoint_every` updates and at the end. While
-    updates are being refused for numbers that are not finite, one that is due waits: whatever
-    spoils them must not push the good checkpoints out. The last one is written all the same, as a
-    refused update leaves the weights as they were.
+    A checkpoint is written at the start, every `checkpoint_every` updates, at the end and when
+    workers are lost. While updates are being refused for numbers that are not finite, one that is
+    due waits: whatever spoils them must not push the good checkpoints out. The last one is written
+    all the same, as a refused update leaves the weights as they were.
 
     Args:
         session: what trains.
@@ -144,8 +144,7 @@ class TrainingLoop:
         sampler = self.session.components.sampler
         steps_before = self.env_steps
         began = time.perf_counter()
-        with self._failures_named():
-            rollout, episodes = sampler.collect()
+        rollout, episodes = self._collect()
         collected = time.perf_counter()
         info = self.session.components.trpo.update(rollout)
         updated = time.perf_counter()
@@ -162,6 +161,16 @@ class TrainingLoop:
             dropped_rollouts=sampler.dropped_rollouts,
         )
         self._count_refusal(info, rollout)
+
+    def _collect(self) -> tuple[Rollout, EpisodeStats]:
+        """The next rollout; saves before it raises that workers are lost."""
+        with self._failures_named():
+            try:
+                return self.session.components.sampler.collect()
+            except (WorkersLost, TimeoutError):
+                # Only the environments are in the middle of something: all updates are whole.
+                self.save()
+                raise
 
     @contextmanager
     def _failures_named(self) -> Iterator[None]:
