@@ -68,6 +68,10 @@ def make_dying(num_envs: int, seed: int, mark: str) -> gym.vector.VectorEnv:
     return gym.vector.AsyncVectorEnv([lambda: Dying(mark)] * num_envs)
 
 
+def make_troubled_processes(num_envs: int, seed: int, mark: str) -> gym.vector.VectorEnv:
+    return gym.vector.AsyncVectorEnv([lambda: Troubled(mark)] * num_envs)
+
+
 def make_troubled(num_envs: int, seed: int, mark: str | None = None) -> gym.vector.VectorEnv:
     return gym.vector.SyncVectorEnv([lambda: Troubled(mark)] * num_envs)
 

@@ -210,6 +210,13 @@ def test_the_asynchronous_sampler_follows_the_settings() -> None:
     assert multiprocessing.active_children() == []
 
 
+def test_workers_of_ray_follow_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(assembly, "RaySampler", lambda policy, recipe, *rest: recipe)
+    settings = config(env="CartPole-v1", sampler="ray", worker_timeout=7.5, seed=4)
+    recipe: Any = assembly.assemble(settings).sampler
+    assert (recipe.num_envs, recipe.seed, recipe.timeout) == (1, 4, 7.5)
+
+
 def test_environments_do_not_outlive_what_cannot_be_made_with_them(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -48,7 +48,10 @@ def test_a_worker_collects_dies_and_is_followed_by_another(make_collector):
     assert process(collector) == first, "a life that goes on is not begun again"
 
     os.kill(first, signal.SIGKILL)
-    with pytest.raises(CollectorLost, match=f"process {first}"):
+    expected = (
+        rf"0 \(CartPole-v1 \(2 .* 0, seed 0\), process {first} .*Ray does not tell by which sig"
+    )
+    with pytest.raises(CollectorLost, match=expected):
         collector.collect(snapshot)
     collector.prepare()
     assert process(collector) != first
@@ -84,6 +87,19 @@ def test_a_dead_process_of_its_environments_is_a_death_of_the_worker(make_collec
     assert collector.collect(snapshot).rollout.rewards.shape == (6, 2)
 
 
+def test_a_process_of_its_environments_that_hangs_is_named_and_ends(make_collector, tmp_path):
+    mark = tmp_path / "mark"
+    make_env = functools.partial(ray_environments.make_troubled_processes, mark=str(mark))
+    collector = make_collector(RECIPE._replace(make_env=make_env, timeout=3.0))
+    collector.prepare()
+    expected = r"no answer for 3 s\) of seed \d+ in process"
+    with pytest.raises(CollectorLost, match=expected) as caught:
+        collector.collect(take_snapshot(small_policy()))
+    for hung in re.findall(r"in process (\d+)", str(caught.value)):
+        with pytest.raises(ProcessLookupError):
+            os.kill(int(hung), 0)
+
+
 def test_what_making_it_raises_arrives_too(make_collector):
     collector = make_collector(RECIPE._replace(make_env=ray_environments.fail_to_make))
     with pytest.raises(LookupError, match="no such simulator"):
@@ -112,9 +128,9 @@ def test_steps_are_counted_while_it_hangs_and_a_kill_ends_it(make_collector, tmp
 
 
 def test_nothing_begins_after_a_stop(make_collector):
-    collector = make_collector()
+    collector = make_collector(index=3)
     collector.stop()
-    with pytest.raises(CollectorLost):
+    with pytest.raises(CollectorLost, match=r"worker 3 \(2 environments from number 6, seed 0\)"):
         collector.prepare()
 
 

@@ -257,6 +257,7 @@ def _make_ray_sampler(
         seed=config.seed,
         execution=execution,
         intra_op_threads=config.intra_op_threads,
+        timeout=config.worker_timeout,
     )
     return RaySampler(
         policy,

@@ -174,9 +174,8 @@ def _says_how(how: str, message: str) -> bool:
         place = (
             r"Ray worker \d \(SyncVectorEnv \(2 environments from number \d, seed \d+\), process"
         )
-        return re.search(place, message) is not None and (
-            how == "killed" or "without a step" in message
-        )
+        reason = "does not tell by which signal" if how == "killed" else "without a step"
+        return re.search(place, message) is not None and reason in message
     reason = r"signal SIGKILL" if how == "killed" else r"no answer for [\d.]+ s"
     pattern = rf"processes of AsyncVectorEnv .*: environment \d \({reason}\) of seed \d+ in process"
     return re.search(pattern, message) is not None

@@ -43,7 +43,11 @@ class RayCollector:
     def __init__(
         self, recipe: Recipe, index: int, store: SnapshotStore, worker_cpus: float
     ) -> None:
-        self.name = f"Ray worker {index}"
+        first_env = index * recipe.num_envs
+        self.name = (
+            f"Ray worker {index} ({recipe.num_envs} environments from number {first_env}, "
+            f"seed {recipe.seed})"
+        )
         self._recipe = recipe
         self._index = index
         self._store = store
@@ -125,7 +129,8 @@ class RayCollector:
             lost = error
         except ray.exceptions.RayError as error:
             # The rest is a page of what may have been the cause.
-            reason = str(error).strip().splitlines()[0]
+            reason = str(error).strip().splitlines()[0].rstrip(".")
+            reason += "; Ray does not tell by which signal or exit code"
             lost = error
         self.kill()
         self._actor = None

@@ -28,7 +28,7 @@ class Recipe(NamedTuple):
         num_envs: of each worker.
         num_steps: T.
         seed: of the run.
-        inference, execution: as for `Sampler`.
+        inference, execution, timeout: as for `Sampler`.
         intra_op_threads: of TensorFlow, 0: its own choice. The learner's, where bits must agree.
     """
 
@@ -40,6 +40,7 @@ class Recipe(NamedTuple):
     inference: Inference | str = Inference.AUTO
     execution: Execution = Execution.XLA
     intra_op_threads: int = 0
+    timeout: float | None = None
 
 
 class RolloutWorker:
@@ -88,6 +89,7 @@ class RolloutWorker:
             first_env=self._first_env,
             inference=recipe.inference,
             execution=recipe.execution,
+            timeout=recipe.timeout,
         )
         if state is not None:
             sampler.restore(state)
