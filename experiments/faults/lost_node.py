@@ -23,6 +23,11 @@ from experiments.faults import life_env, processes, workers
 from experiments.faults.ledger import Ledger
 from experiments.faults.outcome import Outcome
 
+# To import what is needed and to make the environments, and for Ray to find a node dead, on a busy
+# machine.
+_JOIN_SECONDS = 300.0
+_LOSS_SECONDS = 300.0
+
 
 def lose_a_node(delay: float, outcome: Outcome) -> None:
     """A node joins and dies after some seconds; collecting goes on with what is left."""
@@ -39,11 +44,15 @@ def lose_a_node(delay: float, outcome: Outcome) -> None:
         first = workers.processes_of(workers.book(sampler, ledger, outcome))
         node = cluster.add_node(num_cpus=1)
         seen = set(first)
+        deadline = time.monotonic() + _JOIN_SECONDS
         while len(seen) < 2:
+            _check_time(deadline, "no worker of the new node has collected")
             seen |= workers.processes_of(workers.book(sampler, ledger, outcome))
         time.sleep(delay)
         cluster.remove_node(node, allow_graceful=False)
+        deadline = time.monotonic() + _LOSS_SECONDS
         while sampler.lost_rollouts == 0:
+            _check_time(deadline, "the loss of the node was not noticed")
             workers.book(sampler, ledger, outcome)
         for _ in range(5):
             later = workers.processes_of(workers.book(sampler, ledger, outcome))
@@ -55,6 +64,11 @@ def lose_a_node(delay: float, outcome: Outcome) -> None:
     outcome.require(ledger.lives == 4, "violations", f"{ledger.lives} lives")
     left = processes.wait_for_end(seen, workers.GRACE_SECONDS)
     outcome.book("orphans", f"{left}", len(left))
+
+
+def _check_time(deadline: float, what: str) -> None:
+    if time.monotonic() > deadline:
+        raise TimeoutError(f"{what} in time.")
 
 
 if __name__ == "__main__":
