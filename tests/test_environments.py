@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
 import sys
+import time
+from pathlib import Path
 
 import gymnasium as gym
 import numpy as np
@@ -162,3 +167,41 @@ def test_render_modes_of_single_environments():
     with pytest.raises(ValueError, match=r"render_mode must be 'rgb_array' or none, got 'human'"):
         make_env("ALE/Pong-v5", render_mode="human")
     assert make_env("ALE/Pong-v5").render() is None
+
+
+MAKER = """
+import ctypes, signal, time
+from trpo_tf.environments import make_vector_env
+env = make_vector_env("CartPole-v1", 3, "async", end_with_thread=True)
+own = ctypes.c_int()
+ctypes.CDLL(None).prctl(2, ctypes.byref(own))  # PR_GET_PDEATHSIG
+print(own.value, *(process.pid for process in env.processes), flush=True)
+time.sleep(3600)
+"""
+
+
+def is_running(pid):
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state != "Z"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends processes with their parent")
+def test_processes_end_with_their_maker_though_it_is_killed_and_one_is_stopped(repository):
+    """Without it the stopped one stays, and the one before it, which never sees its pipe's end."""
+    command = [sys.executable, "-c", MAKER]
+    with subprocess.Popen(command, cwd=repository, stdout=subprocess.PIPE, text=True) as maker:
+        own, *pids = (int(word) for word in maker.stdout.readline().split())
+        os.kill(pids[1], signal.SIGSTOP)
+        maker.kill()
+    deadline = time.monotonic() + 30
+    while any(is_running(pid) for pid in pids) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    left = [pid for pid in pids if is_running(pid)]
+    for pid in left:
+        os.kill(pid, signal.SIGKILL)
+    assert len(pids) == 3
+    assert not left
+    assert own == 0, "the maker itself, in which Gymnasium makes one environment more"

@@ -203,10 +203,18 @@ def make_value_regression(config: TRPOConfig, execution: Execution) -> ValueRegr
 
 
 def make_env(config: TRPOConfig, num_envs: int, seed: int) -> gym.vector.VectorEnv:
-    """Makes some of the environments of a configuration; their processes ignore Ctrl-C."""
+    """Makes some of the environments of a configuration.
+
+    Their processes ignore Ctrl-C, and none outlives the thread that calls this.
+    """
     with workers_ignore_ctrl_c():
         return environments.make_vector_env(
-            config.env, num_envs, config.vectorization, config.env_kwargs, seed
+            config.env,
+            num_envs,
+            config.vectorization,
+            config.env_kwargs,
+            seed,
+            end_with_thread=True,
         )
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
+import os
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -12,6 +14,7 @@ import gymnasium as gym
 from gymnasium.envs import registration
 
 from trpo_tf.environment_ids import resolve_env_id
+from trpo_tf.interruption import end_with_parent
 from trpo_tf.single_env import SingleEnv
 
 VECTORIZATIONS = ("auto", "sync", "async", "envpool", "native")
@@ -62,6 +65,7 @@ def make_vector_env(
     vectorization: str = "auto",
     env_kwargs: Mapping[str, Any] | None = None,
     seed: int = 0,
+    end_with_thread: bool = False,
 ) -> gym.vector.VectorEnv:
     """Makes a vector environment that resets itself on the step after an episode's end.
 
@@ -73,6 +77,8 @@ def make_vector_env(
             "auto" is what `best_vectorization` says.
         env_kwargs: arguments of the environment.
         seed: for EnvPool alone, which is seeded when it is made; others are seeded at their reset.
+        end_with_thread: whether the processes of "async" are killed when the thread that calls
+            this ends, even by SIGKILL and while they hang; on Linux alone.
 
     Raises:
         ValueError: for an unknown id or vectorization, num_envs < 1, or an environment that the
@@ -94,6 +100,7 @@ def make_vector_env(
         vectorization = best_vectorization(env_id, env_kwargs)
     if vectorization == "envpool":
         return _make_envpool(spec, num_envs, env_kwargs, seed)
+    is_bound = end_with_thread and vectorization == "async"
     with _clear_errors(spec, env_kwargs):
         if vectorization == "native":
             return _make_native(spec, num_envs, env_kwargs)
@@ -102,8 +109,16 @@ def make_vector_env(
             num_envs,
             vectorization_mode=vectorization,
             vector_kwargs={"autoreset_mode": gym.vector.AutoresetMode.NEXT_STEP},
+            wrappers=[functools.partial(_bound_to, os.getpid())] if is_bound else [],
             **env_kwargs,
         )
+
+
+def _bound_to(maker: int, env: gym.Env) -> Any:
+    """Wraps nothing; called in each environment's process, and for one more in the maker's own."""
+    if os.getpid() != maker:
+        end_with_parent()
+    return env
 
 
 def best_vectorization(env_id: str, env_kwargs: Mapping[str, Any] | None = None) -> str:

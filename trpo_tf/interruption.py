@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,6 +15,8 @@ from typing import Any, Self
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 # `timeout` and others signal a process and then its group, so one request can come twice.
 _ONE_REQUEST_SECONDS = 1.0
+# Of linux/prctl.h.
+_PR_SET_PDEATHSIG = 1
 
 
 class Interruption:
@@ -75,6 +79,17 @@ def workers_ignore_ctrl_c() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def end_with_parent() -> None:
+    """Has the system kill this process when the thread that started it ends, or its process.
+
+    A worker notices the end of its pipe, but not while it hangs or is stopped; and until it does,
+    those that were forked before it do not see the end of theirs. Only Linux can do it; elsewhere
+    nothing happens.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 @contextlib.contextmanager
