@@ -266,10 +266,10 @@ def spoil_rollouts(session: Session, updates: set[int], patch: pytest.MonkeyPatc
 def test_a_checkpoint_that_was_due_in_a_refused_update_comes_after_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    session = begin("one", checkpoint_every=2, total_steps=32 * 6)
-    spoil_rollouts(session, {2, 3, 5}, monkeypatch)
+    session = begin("one", checkpoint_every=2, total_steps=32 * 5)
+    spoil_rollouts(session, {2, 4}, monkeypatch)
     assert train(session)
-    assert sorted(int(path.name) for path in Path("one/checkpoints").iterdir()) == [0, 4, 6]
+    assert sorted(int(path.name) for path in Path("one/checkpoints").iterdir()) == [0, 3, 5]
 
 
 def test_a_refused_last_update_ends_the_run_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:

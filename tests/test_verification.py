@@ -140,6 +140,18 @@ def test_ctrl_c_is_for_this_process_alone(tmp_path: Path, monkeypatch: pytest.Mo
     assert interruption.signal_number is signal.SIGINT
 
 
+def test_a_check_that_does_not_end_is_a_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = tmp_path / "script.py"
+    script.write_text("import time\ntime.sleep(600)\n")
+    monkeypatch.setattr(verification, "_SCRIPT", script)
+    monkeypatch.setattr(verification, "_TIMEOUT_SECONDS", 0.5)
+    path = save(tmp_path / "1", tf.Module(), {"serving_default": lambda x: {"actions": x}})
+    with pytest.raises(VerificationError, match=r"has not ended after 0\.5 s"):
+        verify_version(path)
+
+
 @pytest.mark.parametrize(
     "path", sorted(REPOSITORY.glob("saved_models/*/*/saved_model.pb")), ids=lambda p: p.parts[-3]
 )

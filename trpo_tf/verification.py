@@ -117,6 +117,9 @@ def _session_failures(version_dir: Path) -> list[Failure]:
     with process:
         try:
             output, errors = process.communicate(timeout=_TIMEOUT_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            return [Failure("run", "", f"the process has not ended after {_TIMEOUT_SECONDS} s")]
         except BaseException:
             process.kill()
             raise
