@@ -1,4 +1,4 @@
-"""Checkpoints damaged on the disk, one file at a time, and all of them at once."""
+"""Checkpoints damaged on the disk, one file at a time, all of them at once, or gone."""
 
 from __future__ import annotations
 
@@ -13,7 +13,12 @@ from experiments.faults.damage import FILES, HOWS, damage
 from experiments.faults.outcome import Outcome
 from experiments.faults.training import SMALL, Ended, Training, train
 
-CASES = (*(f"{name} {how}" for name in FILES for how in HOWS), *(f"all {how}" for how in HOWS))
+_GONE = ("directory gone", "steps gone")
+CASES = (
+    *(f"{name} {how}" for name in FILES for how in HOWS),
+    *(f"all {how}" for how in HOWS),
+    *_GONE,
+)
 _SETTINGS = {
     **SMALL,
     "env": "CartPole-v1",
@@ -33,11 +38,17 @@ def trial(case: str, number: int, seed: int, runs: Path) -> Outcome:
     shutil.copytree(template, directory)
     before = left_behind.look(directory / "run", directory / "model", outcome)
     checkpoints = sorted((directory / "run" / "checkpoints").iterdir())
+    held = sorted(path.name for path in checkpoints[-1].iterdir())
+    outcome.require(held == list(FILES), "wrong", f"the newest checkpoint holds {held}")
     name, how = case.rsplit(" ", 1)
-    if name == "all":
+    if case in _GONE:
+        for path in checkpoints if name == "steps" else [directory / "run" / "checkpoints"]:
+            shutil.rmtree(path)
+        _check_refusal(directory, "the checkpoints are gone", outcome)
+    elif name == "all":
         for path in checkpoints:
             damage(path / places.choice(FILES), how, places)
-        _check_refusal(directory, outcome)
+        _check_refusal(directory, "No checkpoint in run/checkpoints is whole", outcome)
     else:
         damage(checkpoints[-1] / name, how, places)
         _check_fall_back(directory, before, int(checkpoints[-2].name), outcome)
@@ -100,21 +111,24 @@ def _check_fall_back(
     outcome.require(after.step > step, "lost", f"the newest checkpoint is {after.step}")
 
 
-def _check_refusal(directory: Path, outcome: Outcome) -> None:
-    """Nothing whole is left: an error, and nothing is touched."""
+def _check_refusal(directory: Path, words: str, outcome: Outcome) -> None:
+    """Nothing whole is left: an error in one line, and nothing is touched."""
     before = _contents(directory / "run")
-    ended = train(directory, {"logdir": "run", "export_dir": "model", "resume": True})
+    # A run that began anew would have an end, and a status that is not 1.
+    resumed = {"logdir": "run", "export_dir": "model", "resume": True, "total_steps": 10_000}
+    ended = train(directory, resumed)
     outcome.message = " | ".join(ended.errors)
     outcome.require(ended.status == 1, "violations", f"ended with {ended.status}")
-    is_clear = len(ended.errors) == 1 and "No checkpoint in run/checkpoints is whole" in ended.err
+    is_clear = len(ended.errors) == 1 and words in ended.err
     outcome.require(is_clear, "violations", f"said {ended.errors}")
     if _contents(directory / "run") != before:
         outcome.book("silent_restarts", "the run directory has changed")
 
 
 def _contents(folder: Path) -> dict[str, str]:
+    """What is there by name: the hash of each file, and nothing of a directory."""
     return {
-        str(path): hashlib.sha256(path.read_bytes()).hexdigest()
+        str(path): hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
         for path in folder.rglob("*")
-        if path.is_file() and path.name != ".lock"
+        if path.name != ".lock"
     }

@@ -6,8 +6,10 @@ import random
 from pathlib import Path
 
 HOWS = ("flipped", "truncated", "emptied", "deleted")
-# Of a checkpoint; a test compares with what one holds.
-FILES = ("manifest.json", "state.json", "variables.data-00000-of-00001", "variables.index")
+# Of a checkpoint, of a run whose environments go on exactly; others have no arrays. Whoever damages
+# one compares with what it holds.
+ARRAYS = "arrays.npz"
+FILES = (ARRAYS, "manifest.json", "state.json", "variables.data-00000-of-00001", "variables.index")
 
 
 def damage(path: Path, how: str, places: random.Random) -> None:
