@@ -6,29 +6,37 @@ the command that falls back in test_train.py, a lost node of Ray in test_ray_sam
 
 from __future__ import annotations
 
+import os
 import random
+import signal
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from experiments.faults import (
     disk,
     environments,
+    identical,
     kills,
     left_behind,
     life_env,
     long_run,
+    processes,
     report,
+    restored,
     workers,
 )
 from experiments.faults.ledger import Ledger
 from experiments.faults.left_behind import Picture
 from experiments.faults.outcome import Outcome
-from experiments.faults.training import as_flags
-from trpo_tf import command_line, train
+from experiments.faults.revisions import by_revision
+from experiments.faults.training import SMALL, Ended, as_flags
+from trpo_tf import checkpoint, command_line, train
 from trpo_tf.samplers import Sampler
 
 # --- kills --------------------------------------------------------------------------------------
@@ -38,6 +46,92 @@ def test_a_training_is_killed_twice_and_loses_nothing(tmp_path: Path) -> None:
     for number in range(2):
         outcome = kills.trial("CartPole", number, 4, tmp_path)
         assert outcome.found == []
+
+
+def test_processes_are_found_by_their_mark_whoever_their_parent_is() -> None:
+    mark = processes.new_mark()
+    shell = subprocess.run(
+        ["sh", "-c", "sleep 60 >/dev/null 2>&1 & echo $!"],
+        env={**os.environ, **mark},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    orphan = int(shell.stdout)
+    assert orphan not in processes.descendants(os.getpid())
+    assert processes.marked(mark) == {orphan}
+    assert processes.marked(processes.new_mark()) == set()
+    os.kill(orphan, signal.SIGKILL)
+    assert processes.wait_for_none(lambda: processes.marked(mark), 30) == set()
+
+
+@pytest.mark.parametrize("updates_left", [0, 1, 24])
+def test_kills_by_rows_wait_for_one_of_the_killed_process(updates_left: int) -> None:
+    drawn = [kills.draw_moment(random.Random(seed), updates_left) for seed in range(200)]
+    rows = [moment.rows for moment in drawn if moment.kind == "rows"]
+    assert len(rows) > 20
+    assert min(rows) == 1
+
+
+def run_in_place(settings: dict[str, Any]) -> int:
+    """The training command in this process, whose threads were decided before."""
+    train.FLAGS.unparse_flags()
+    threads = {"intra_op_threads": 0, "inter_op_threads": 0}
+    arguments = ["train", "--progress=none", *as_flags({**settings, **threads})]
+    return command_line.run(train.main, train.FLAGS, arguments)
+
+
+@pytest.mark.usefixtures("in_a_directory")
+def test_what_is_not_restored_or_exported_is_booked(monkeypatch: pytest.MonkeyPatch) -> None:
+    places = {"logdir": "run", "export_dir": "model"}
+    settings = {**SMALL, **places, "env": "CartPole-v1", "total_steps": 192}
+    assert run_in_place(settings) == 0
+    assert run_in_place({**settings, "logdir": "other", "export_dir": "others", "seed": 1}) == 0
+    logdir, sound = Path("run"), Outcome()
+    left_behind.look(logdir, Path("model"), sound)
+    left_behind.check_export(logdir, Path("model"), sound)
+    restored.check(logdir, sound)
+    assert sound.found == []
+
+    left_behind.check_export(logdir, Path("others"), lost := Outcome())
+    assert lost.wrong > 0
+    left_behind.check_export(logdir, Path("absent"), lost := Outcome())
+    assert lost.lost == 1
+
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            checkpoint, "restore_checkpoint", lambda found, _: checkpoint.read_state(found)
+        )
+        restored.check(logdir, lost := Outcome())
+    assert "variables" in " ".join(lost.found)
+    with monkeypatch.context() as patch:
+        patch.setattr(Sampler, "go_on", lambda *_: False)
+        restored.check(logdir, lost := Outcome())
+    assert "the environments begin anew" in " ".join(lost.found)
+    with monkeypatch.context() as patch:
+        patch.setattr(Sampler, "restore", lambda *_: None)
+        restored.check(logdir, lost := Outcome())
+    assert "sampler" in " ".join(lost.found)
+
+
+def test_numbers_of_a_checkpoint_that_are_not_finite_are_booked(tmp_path: Path) -> None:
+    weight = tf.Variable([0.0, np.nan], name="weight")
+    checkpoint.save_checkpoint(tmp_path / "checkpoints", 0, {"weight": weight}, {})
+    left_behind.look(tmp_path, tmp_path / "model", outcome := Outcome())
+    assert (outcome.wrong, outcome.found[0]) == (
+        1,
+        "wrong: checkpoint 0: ['weight/weight'] are not finite",
+    )
+
+
+def test_a_chain_without_a_kill_proves_nothing_and_is_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts = iter([0, 0, 2])
+    monkeypatch.setattr(identical, "train", lambda *_: Ended(0, "", "", 1.0))
+    monkeypatch.setattr(identical, "_train_in_parts", lambda *_: next(counts))
+    monkeypatch.setattr(identical, "compare", lambda *_: None)
+    assert identical.trial("CartPole", 0, 0, tmp_path).note == "2 kills"
 
 
 def picture(rows: str, step: int) -> Picture:
@@ -85,6 +179,20 @@ def test_an_export_that_does_not_load_is_booked(name: str, tmp_path: Path) -> No
     assert outcome.wrong == 1
 
 
+@pytest.mark.parametrize("name", ["model", "run/best_policy"])
+def test_an_export_whose_actions_are_not_finite_is_booked(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def act(observations: Any) -> Any:
+        return np.full([len(observations), 1], np.nan)
+
+    act.observation_space = workers.make_policy().observation_space  # type: ignore[attr-defined]
+    monkeypatch.setattr(left_behind, "load_policy", lambda path: act)
+    (tmp_path / name / "1").mkdir(parents=True)
+    left_behind.look(tmp_path / "run", tmp_path / "model", outcome := Outcome())
+    assert outcome.wrong == 1
+
+
 # --- disks --------------------------------------------------------------------------------------
 
 
@@ -93,6 +201,23 @@ def test_a_full_disk_ends_training_at_once_and_it_goes_on_when_there_is_room(
 ) -> None:
     case = "full while training" if disk.may_mount() else "file size limit"
     assert disk.trial(case, 0, 0, tmp_path).found == []
+
+
+@pytest.mark.parametrize(
+    ("status", "line", "violations"),
+    [
+        (1, "error: 'disk/run' cannot be written.", 0),
+        (1, "error: disk/run: full", 0),
+        (0, "error: 'disk/run' cannot be written.", 1),
+        (1, "error: disk/run/progress.csv cannot be written.", 1),
+        (1, "error: disk/running cannot be written.", 1),
+        (1, "error: /a/disk/run cannot be written.", 1),
+        (1, "Traceback\nerror: disk/run cannot be written.", 1),
+    ],
+)
+def test_the_whole_path_must_be_named(status: int, line: str, violations: int) -> None:
+    disk.require_error(Ended(status, "", line, 1.0), "disk/run", outcome := Outcome())
+    assert outcome.violations == violations
 
 
 # --- workers ------------------------------------------------------------------------------------
@@ -104,7 +229,7 @@ def test_every_transition_is_used_once_whatever_becomes_of_a_process(
 ) -> None:
     sampler = workers.make_async_sampler(str(tmp_path), timeout=2.0)
     outcome = Outcome()
-    ledger = workers.replaced(sampler, how, tmp_path, random.Random(1), outcome)
+    ledger = workers.replaced(sampler, how, tmp_path, random.Random(1), outcome, 2.0)
     sampler.close()
     assert outcome.found == []
     assert len(ledger.transitions) == sampler.env_steps
@@ -115,7 +240,7 @@ def test_every_transition_is_used_once_whatever_becomes_of_a_process(
 def test_a_ray_worker_is_replaced(how: str, tmp_path: Path, ray_cluster_of_four_cpus: None) -> None:
     sampler = workers.make_ray_sampler(str(tmp_path), timeout=5.0)
     outcome = Outcome()
-    workers.replaced(sampler, how, tmp_path, random.Random(1), outcome)
+    workers.replaced(sampler, how, tmp_path, random.Random(1), outcome, 5.0)
     sampler.close()
     assert outcome.found == []
 
@@ -126,9 +251,17 @@ def test_without_a_replacement_the_error_comes_in_time_and_says_which_it_was(
 ) -> None:
     sampler = workers.make_sync_sampler(str(tmp_path), timeout=2.0)
     outcome = Outcome()
-    workers.stopped_in_time(sampler, how, tmp_path, random.Random(1), outcome)
+    workers.stopped_in_time(sampler, how, tmp_path, random.Random(1), outcome, 2.0)
     sampler.close()
     assert outcome.found == []
+
+
+def test_an_error_that_comes_too_late_is_booked(tmp_path: Path) -> None:
+    sampler = workers.make_sync_sampler(str(tmp_path), timeout=workers.PROMPT_SECONDS + 2)
+    outcome = Outcome()
+    workers.stopped_in_time(sampler, "stopped", tmp_path, random.Random(1), outcome, 1.0)
+    sampler.close()
+    assert outcome.violations == 1
 
 
 def rollouts() -> tuple[Any, Any]:
@@ -172,9 +305,20 @@ def spoil_rewards(first: Any, second: Any) -> Any:
     return first._replace(rewards=first.rewards + 1), second
 
 
+def spoil_kind_of_end(first: Any, second: Any) -> Any:
+    return first._replace(terminated=first.truncated, truncated=first.terminated), second
+
+
+def spoil_end(first: Any, second: Any) -> Any:
+    return first._replace(terminated=np.zeros_like(first.terminated)), second
+
+
 @pytest.mark.parametrize(
     "spoil",
-    [spoil_twice, spoil_order, spoil_column, spoil_mask, spoil_actions, spoil_rewards],
+    [
+        *(spoil_twice, spoil_order, spoil_column, spoil_mask, spoil_actions, spoil_rewards),
+        *(spoil_kind_of_end, spoil_end),
+    ],
 )
 def test_the_ledger_refuses_what_does_not_add_up(spoil: Any) -> None:
     ledger = Ledger()
@@ -202,6 +346,7 @@ def in_a_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[
         "huge_reward",
         "observation_shape",
         "observation_none",
+        "observation_int64",
         "reward_text",
         "hang, processes",
     ],
@@ -210,11 +355,7 @@ def in_a_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[
 def test_a_fault_of_an_environment_is_told_in_one_line(
     case: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    # The threads are those of this process, whatever was decided before.
-    settings = {**environments.settings_of(case), "intra_op_threads": 0, "inter_op_threads": 0}
-    train.FLAGS.unparse_flags()
-    arguments = ["train", "--progress=none", *as_flags(settings)]
-    status = command_line.run(train.main, train.FLAGS, arguments)
+    status = run_in_place(environments.settings_of(case))
     outcome = Outcome()
     environments.check(case, status, capsys.readouterr().err.splitlines(), outcome)
     assert outcome.found == []
@@ -226,6 +367,9 @@ def test_another_end_than_the_expected_one_is_booked() -> None:
         ("none", 0, ["warning: x"]),
         ("raise", 0, []),
         ("raise", 1, ["error: the simulator has diverged"]),
+        ("hang, ray", 0, []),
+        ("hang, ray", 0, ["warning: x"]),
+        ("hang, ray", 1, ["after 5 s without a step: Ray worker 0 () is gone. It is replaced."]),
     ):
         outcome = Outcome()
         environments.check(case, status, errors, outcome)
@@ -258,8 +402,18 @@ def samples(grown: float = 1.0, slower: float = 1.0, handles: int = 20) -> list[
     ],
 )
 def test_what_grows_or_slows_down_is_found(changes: dict[str, Any], unmet: list[str]) -> None:
-    judged = long_run.judge(samples(**changes))
+    judged = long_run.judge(samples(**changes), 100_000, 100_000)
     assert [name for name, (is_met, _) in judged.items() if not is_met] == unmet
+    assert list(judged) == ["steps", "memory", "handles", "threads", "speed"]
+
+
+@pytest.mark.parametrize(
+    ("looks", "made"),
+    [(100, 99_999), (30, 30_000), (0, 0), (1, 100_000), (90, 100_000)],
+)
+def test_a_run_that_died_or_was_not_watched_to_its_end_meets_nothing(looks: int, made: int) -> None:
+    judged = long_run.judge(samples()[:looks], made, 100_000)
+    assert [is_met for is_met, _ in judged.values()] == [False]
 
 
 # --- the table ----------------------------------------------------------------------------------
@@ -269,13 +423,20 @@ def test_the_table_adds_up() -> None:
     bad = Outcome()
     bad.book("lost", "rows 1 to 2", 2)
     bad.require(False, "orphans", "process 7")
+    bad.inside_writes = 1
     rows = [
         {"part": part, "case": "one", "trial": "0", **{k: str(v) for k, v in outcome.row().items()}}
         for part, outcome in (("kills", Outcome()), ("kills", bad), ("disk", Outcome()))
     ]
     assert report.table(rows)[2:] == [
-        "| kills | 2 | 1 | 2 | 0 | 0 | 0 | 1 | 0 |",
-        "| disk | 1 | 1 | 0 | 0 | 0 | 0 | 0 | 0 |",
-        "| all | 3 | 2 | 2 | 0 | 0 | 0 | 1 | 0 |",
+        "| kills | 2 | 1 | 2 | 0 | 0 | 0 | 1 | 0 | 1 |",
+        "| disk | 1 | 1 | 0 | 0 | 0 | 0 | 0 | 0 | 0 |",
+        "| all | 3 | 2 | 2 | 0 | 0 | 0 | 1 | 0 | 1 |",
     ]
     assert rows[1]["found"] == "lost: rows 1 to 2; orphans: process 7"
+
+
+def test_rows_of_two_revisions_are_never_added_up() -> None:
+    rows = [{"revision": name} for name in ("a", "a-dirty", "a")]
+    found = by_revision(rows)
+    assert {name: len(of) for name, of in found.items()} == {"a": 2, "a-dirty": 1}

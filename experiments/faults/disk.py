@@ -7,7 +7,9 @@ are left out and a limit on the size of files stands for the full disk.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
+import re
 import resource
 import shutil
 import subprocess
@@ -28,6 +30,14 @@ _PLACES: dict[str, Any] = {"logdir": "disk/run", "export_dir": "model"}
 _LONG: dict[str, Any] = {**_SETTINGS, **_PLACES, "total_steps": 1_000_000}
 _RESUME: dict[str, Any] = {**_PLACES, "resume": True}
 _DISK_BYTES = 24_000_000
+# Names of files and directories as messages have them, whole; temporary ones carry a random part.
+_CHECKPOINT = r"disk/run/checkpoints/\.tmp-\d{9}-\w+(/[\w.-]+)?"
+_TENSORBOARD = r"disk/run/tensorboard/events\.out\.tfevents\.\d+"
+_RUN_FILE = rf"(disk/run/progress\.csv|{_TENSORBOARD}|{_CHECKPOINT})"
+_EXPORT = r"disk/model/\.tmp-1-\w+(/[\w./-]+)?"
+# Files of at most so many bytes: TensorBoard's grows beyond the first within a few updates; beyond
+# the second go at first the variables of wide networks, and TensorBoard's only after many updates.
+_SMALL_FILES, _WIDER, _LARGER_FILES = 6000, {"hidden_sizes": "64,64"}, 50_000
 # From the moment at which nothing more can be written, on a busy machine.
 _AT_ONCE_SECONDS = 60.0
 
@@ -99,18 +109,19 @@ def _mount(*arguments: object) -> None:
 
 def _full_while_training(directory: Path, outcome: Outcome) -> None:
     with _disk_in(directory) as place:
-        _broken_while_training(directory, lambda: full(place), outcome)
+        _broken_while_training(directory, lambda: full(place), _RUN_FILE, outcome)
 
 
 def _read_only_checkpoints(directory: Path, outcome: Outcome) -> None:
     (directory / "disk").mkdir()
     checkpoints = directory / "disk" / "run" / "checkpoints"
-    _broken_while_training(directory, lambda: read_only(checkpoints), outcome)
+    _broken_while_training(directory, lambda: read_only(checkpoints), _CHECKPOINT, outcome)
 
 
 def _broken_while_training(
     directory: Path,
     broken: Callable[[], contextlib.AbstractContextManager[None]],
+    path: str,
     outcome: Outcome,
 ) -> None:
     """Breaks what a run writes to, sees it end, mends it and resumes the run."""
@@ -120,23 +131,25 @@ def _broken_while_training(
     with broken():
         began = time.monotonic()
         ended = training.wait(_AT_ONCE_SECONDS)
-        _require_error(ended, "disk/run", outcome, time.monotonic() - began)
+        require_error(ended, path, outcome, time.monotonic() - began)
         found = _look(directory, outcome)
     unsaved = len(found.rows) - found.step
-    outcome.require(0 <= unsaved <= SMALL["checkpoint_every"] + 1, "lost", f"{unsaved} unsaved")
+    outcome.require(0 <= unsaved <= SMALL["checkpoint_every"], "lost", f"{unsaved} unsaved")
     _require_going_on(directory, found, outcome)
 
 
-def _size_limit(directory: Path, outcome: Outcome) -> None:
+def _size_limit(
+    settings: dict[str, Any], most_bytes: int, path: str, directory: Path, outcome: Outcome
+) -> None:
     (directory / "disk").mkdir()
-    require_stopped(stop_after_rows(directory, _LONG, 3), outcome)
+    require_stopped(stop_after_rows(directory, {**_LONG, **settings}, 3), outcome)
     before = _look(directory, outcome)
 
     def limit() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (6000, resource.RLIM_INFINITY))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, resource.RLIM_INFINITY))
 
     ended = train(directory, _RESUME, limit)
-    _require_error(ended, "disk/run", outcome)
+    require_error(ended, path, outcome)
     found = _look(directory, outcome)
     outcome.require(found.step >= before.step, "lost", f"{before.step} became {found.step}")
     _require_going_on(directory, found, outcome)
@@ -147,30 +160,31 @@ def _full_at_export(directory: Path, outcome: Outcome) -> None:
     with _disk_in(directory) as place:
         with full(place):
             ended = train(directory, {**_SETTINGS, **places, "total_steps": _TOTAL})
-            _require_error(ended, "disk/model", outcome)
+            require_error(ended, _EXPORT, outcome)
             left_behind.look(directory / "run", place / "model", outcome)
         ended = train(directory, {**places, "resume": True})
         outcome.require(ended.status == 0, "violations", f"then {ended.status}: {ended.err[-300:]}")
         found = left_behind.look(directory / "run", place / "model", outcome)
         outcome.require([path.name for path in found.exports] == ["1"], "lost", f"{found.exports}")
+        left_behind.check_export(directory / "run", place / "model", outcome)
 
 
 def _full_at_start(directory: Path, outcome: Outcome) -> None:
     with _disk_in(directory) as place, full(place):
-        _require_error(train(directory, _LONG), "disk/run", outcome)
+        require_error(train(directory, _LONG), "disk/run", outcome)
 
 
 def _read_only_new(directory: Path, outcome: Outcome) -> None:
     (directory / "disk").mkdir()
     with read_only(directory / "disk"):
-        _require_error(train(directory, _LONG), "disk/run", outcome)
+        require_error(train(directory, _LONG), "disk/run", outcome)
 
 
 def _read_only_resume(directory: Path, outcome: Outcome) -> None:
     (directory / "disk").mkdir()
     require_stopped(stop_after_rows(directory, _LONG, 3), outcome)
     with read_only(directory / "disk"):
-        _require_error(train(directory, _RESUME), "disk/run", outcome)
+        require_error(train(directory, _RESUME), r"disk/run/\.lock", outcome)
         found = _look(directory, outcome)
     _require_going_on(directory, found, outcome)
 
@@ -180,7 +194,7 @@ def _read_only_export(directory: Path, outcome: Outcome) -> None:
     places = {"logdir": "run", "export_dir": "disk/model"}
     with read_only(directory / "disk"):
         ended = train(directory, {**_SETTINGS, **places, "total_steps": _TOTAL})
-        _require_error(ended, "disk/model", outcome)
+        require_error(ended, "disk/model", outcome)
     outcome.require(not (directory / "run").exists(), "violations", "it had trained before")
 
 
@@ -193,7 +207,13 @@ _MOUNTED: dict[str, Callable[[Path, Outcome], None]] = {
     "read-only at the start": _read_only_new,
     "read-only export": _read_only_export,
 }
-CASES: dict[str, Callable[[Path, Outcome], None]] = {"file size limit": _size_limit, **_MOUNTED}
+CASES: dict[str, Callable[[Path, Outcome], None]] = {
+    "file size limit": functools.partial(_size_limit, {}, _SMALL_FILES, _TENSORBOARD),
+    "file size limit, checkpoint": functools.partial(
+        _size_limit, _WIDER, _LARGER_FILES, _CHECKPOINT
+    ),
+    **_MOUNTED,
+}
 
 
 def possible_cases() -> list[str]:
@@ -209,12 +229,21 @@ def _disk_in(directory: Path) -> Iterator[Path]:
         yield place
 
 
-def _require_error(ended: Ended, path: str, outcome: Outcome, seconds: float | None = None) -> None:
-    """One line that names the path, and an exit status that is not 0."""
+def require_error(ended: Ended, path: str, outcome: Outcome, seconds: float | None = None) -> None:
+    """Books an end that is not one line with a path, by its whole name, and status 1.
+
+    Args:
+        ended: the training.
+        path: a pattern of the path as the run was given it.
+        outcome: where it is booked.
+        seconds: that the end took, for the note.
+    """
     outcome.message = " | ".join(ended.errors)
     outcome.note += "" if seconds is None else f"after {seconds:.1f} s; "
     outcome.require(ended.status == 1, "violations", f"ended with {ended.status}")
-    is_clear = len(ended.errors) == 1 and path in ended.err
+    # Neither a part of a longer name nor the directory above the one that is meant.
+    names = re.search(rf"(?<![\w/.-]){path}(?![\w/-])", ended.err)
+    is_clear = len(ended.errors) == 1 and names is not None
     outcome.require(is_clear, "violations", f"said {ended.errors}")
 
 

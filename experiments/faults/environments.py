@@ -15,6 +15,8 @@ _TIMEOUT = 5.0
 _REFUSED = r"5 updates in a row were refused \(NON_FINITE_ROLLOUT\).*In the last one environment"
 _FAILED = r"Faulty-v0 \(seed 0\) failed: "
 _PROCESSES = {"vectorization": "async"}
+# One worker of both environments; its processes import this package from where it is.
+_RAY = {"sampler": "ray", "num_workers": 1}
 _INTACT = r"The last checkpoint in run is intact"
 
 
@@ -23,7 +25,8 @@ class Expected(NamedTuple):
 
     Attributes:
         status: of the training.
-        words: a pattern that its one line of error holds; None: it says nothing.
+        words: a pattern that its one line of error holds, or, if it goes on, each of its warnings;
+            None: it says nothing.
         settings: further ones of the run.
     """
 
@@ -51,6 +54,7 @@ _IN_THIS_PROCESS: dict[str, Expected] = {
         1, r"environment \d gave an observation that is not of its Box.*of shape \[2\]"
     ),
     "observation_float64": _GOES_ON,
+    "observation_int64": _GOES_ON,
     "observation_text": Expected(1, r"environment \d gave an observation .*dtype <U1"),
     "observation_none": Expected(1, r"environment \d gave an observation .*: NoneType"),
     "reward_none": Expected(1, _REFUSED + r" \d gave the reward nan"),
@@ -78,6 +82,11 @@ CASES: dict[str, Expected] = {
         1,
         r"has made no step for \d+ s; its environment hangs at .*faulty_env",
         {"sampler": "async"},
+    ),
+    "raise, ray": Expected(1, _FAILED + r"ValueError: the simulator has diverged", _RAY),
+    # It is replaced each time that it hangs, so the run is short.
+    "hang, ray": Expected(
+        0, r"after 5 s without a step: Ray worker 0 \(.*It is replaced", {**_RAY, "total_steps": 96}
     ),
     "never_ends, evaluated": Expected(
         1, "episode 0 of an evaluation has not ended after 200,000 steps", {"eval_every": 64}
@@ -107,7 +116,10 @@ def trial(case: str, number: int, seed: int, runs: Path) -> Outcome:
     outcome.note = f"{ended.seconds:.1f} s"
     check(case, ended.status, ended.errors, outcome)
     found = left_behind.look(directory / "run", directory / "model", outcome)
+    # That its numbers are finite has been looked at.
     outcome.require(found.step >= 0, "lost", "there is no checkpoint")
+    if ended.status == 0:
+        left_behind.check_export(directory / "run", directory / "model", outcome)
     shutil.rmtree(directory)
     return outcome
 
@@ -121,6 +133,11 @@ def check(case: str, status: int, errors: list[str], outcome: Outcome) -> None:
     outcome.require(status == expected.status, "violations", f"ended with {status}: {last}")
     if expected.words is None:
         outcome.book("violations", f"said {errors}", len(errors))
+        return
+    if expected.status == 0:
+        others = [line for line in errors if re.search(expected.words, line) is None]
+        is_said = errors and not others
+        outcome.require(bool(is_said), "violations", f"said {errors}")
         return
     pattern = f"{expected.words}.*{_INTACT}"
     outcome.require(re.search(pattern, last) is not None, "violations", f"said {last}")

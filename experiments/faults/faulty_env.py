@@ -23,6 +23,7 @@ _SPOILERS: dict[str, Callable[[np.ndarray, float], tuple[Any, Any]]] = {
     "huge_reward": lambda observation, reward: (observation, reward * 1e30),
     "observation_shape": lambda observation, reward: (observation[:2], reward),
     "observation_float64": lambda observation, reward: (observation.astype(np.float64), reward),
+    "observation_int64": lambda observation, reward: (observation.astype(np.int64), reward),
     "observation_text": lambda observation, reward: (np.array(["x"] * 3), reward),
     "observation_none": lambda observation, reward: (None, reward),
     "reward_none": lambda observation, reward: (observation, None),

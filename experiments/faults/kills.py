@@ -2,7 +2,8 @@
 
 A chain is a run that is killed and resumed until it has made all its steps and its export; then
 the next run begins. Half of the moments lie inside the writing of a checkpoint, of the best policy
-or of the final export (a temporary name is there), the others anywhere in the life of the process.
+or of the final export, the others anywhere in the life of the process. A kill counts as inside a
+write if it left a new temporary behind, whatever its moment was meant to be.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from experiments.faults import left_behind, processes
+from experiments.faults import left_behind, restored
 from experiments.faults.left_behind import Picture
 from experiments.faults.outcome import Outcome
 from experiments.faults.training import SMALL, Training
@@ -46,18 +47,6 @@ class Moment(NamedTuple):
     delay: float
 
 
-class Struck(NamedTuple):
-    """What there was of a process when it was killed.
-
-    Attributes:
-        started: the processes that it had started.
-        errors: lines that it had written; later ones are those of its orphaned children.
-    """
-
-    started: set[int]
-    errors: list[str]
-
-
 _KINDS = {"start": 1, "rows": 4, "checkpoint": 4, "best": 2, "export": 1}
 _DELAYS = {"start": 10.0, "rows": 0.3, "checkpoint": 0.01, "best": 1.0, "export": 6.0}
 
@@ -65,12 +54,20 @@ _DELAYS = {"start": 10.0, "rows": 0.3, "checkpoint": 0.01, "best": 1.0, "export"
 def draw_moment(moments: random.Random, updates_left: int) -> Moment:
     """One of the moments, for a life that has so many updates before it."""
     (kind,) = moments.choices(list(_KINDS), list(_KINDS.values()))
-    rows = 0 if kind in ("start", "export") else moments.randint(0, max(updates_left - 1, 0))
+    # No row more would be a moment of the imports, which "start" is there for.
+    fewest = int(kind == "rows")
+    most = max(updates_left - 1, fewest)
+    rows = 0 if kind in ("start", "export") else moments.randint(fewest, most)
     return Moment(kind, rows, moments.uniform(0, _DELAYS[kind]))
 
 
-def strike(training: Training, moment: Moment, logdir: Path, export_dir: Path) -> Struck | None:
-    """Kills the process at its moment; None if it ended before that came."""
+def strike(training: Training, moment: Moment, logdir: Path, export_dir: Path) -> list[str] | None:
+    """Kills the process at its moment.
+
+    Returns:
+        The lines that it had written by then, without those of its orphaned children; None if it
+        ended before its moment came.
+    """
     progress = logdir / "progress.csv"
     before = len(left_behind.whole_rows(progress))
     if moment.kind != "start":
@@ -78,12 +75,7 @@ def strike(training: Training, moment: Moment, logdir: Path, export_dir: Path) -
         enough = before + moment.rows
         if not training.wait_until(lambda: len(left_behind.whole_rows(progress)) >= enough):
             return None
-    started = processes.descendants(training.process.pid)
-    folders = {
-        "checkpoint": logdir / "checkpoints",
-        "best": logdir / "best_policy",
-        "export": export_dir,
-    }
+    folders = _written_folders(logdir, export_dir)
     if moment.kind in folders:
         old = left_behind.temporaries(folders[moment.kind])
         if not training.wait_until(
@@ -93,11 +85,26 @@ def strike(training: Training, moment: Moment, logdir: Path, export_dir: Path) -
     time.sleep(moment.delay)
     if not training.is_running:
         return None
-    if moment.kind != "checkpoint":
-        started |= processes.descendants(training.process.pid)
     errors = training.errors_so_far()
     training.signal(signal.SIGKILL)
-    return Struck(started, errors)
+    return errors
+
+
+def _written_folders(logdir: Path, export_dir: Path) -> dict[str, Path]:
+    return {
+        "checkpoint": logdir / "checkpoints",
+        "best": logdir / "best_policy",
+        "export": export_dir,
+    }
+
+
+def _temporaries(logdir: Path, export_dir: Path) -> set[Path]:
+    """All that is being written, or was when its writer was killed."""
+    return {
+        folder / name
+        for folder in _written_folders(logdir, export_dir).values()
+        for name in left_behind.temporaries(folder)
+    }
 
 
 def trial(case: str, number: int, seed: int, runs: Path) -> Outcome:
@@ -115,23 +122,31 @@ def _live(
 ) -> bool:
     """One life of a run, checked; whether it was killed."""
     logdir, export_dir = directory / "run", directory / "model"
-    before = left_behind.look(logdir, export_dir, outcome)
+    before, old = left_behind.look(logdir, export_dir, outcome), _temporaries(logdir, export_dir)
     moment = draw_moment(moments, UPDATES - len(before.rows))
     training = Training(directory, life_settings(logdir, settings))
-    struck = strike(training, moment, logdir, export_dir)
+    errors = strike(training, moment, logdir, export_dir)
     ended = training.wait()
-    if struck is None:
-        outcome.require(ended.status == 0, "violations", f"ended with {ended.status}")
-        struck = Struck(set(), ended.errors)
-    else:
-        outcome.note += f"{moment.kind} {ended.seconds:.1f} s; "
-    outcome.book("violations", f"said {struck.errors}", len(struck.errors))
-    orphans = processes.wait_for_end(struck.started, _ORPHAN_SECONDS)
+    orphans = training.orphans(_ORPHAN_SECONDS)
     outcome.book("orphans", f"{orphans}", len(orphans))
+    is_killed = ended.status == -signal.SIGKILL
+    if errors is None or not is_killed:
+        outcome.require(ended.status == 0, "violations", f"ended with {ended.status}")
+        errors = ended.errors
+        if ended.status == 0:
+            left_behind.check_export(logdir, export_dir, outcome)
+    else:
+        is_inside = bool(_temporaries(logdir, export_dir) - old)
+        outcome.inside_writes += int(is_inside)
+        where = f"{moment.kind}{', inside a write' if is_inside else ''}"
+        outcome.note += f"{where} {ended.seconds:.1f} s; "
+    outcome.book("violations", f"said {errors}", len(errors))
     after = left_behind.look(logdir, export_dir, outcome)
     compare(before, after, SMALL["checkpoint_every"], outcome)
+    if after.step >= 0:
+        restored.check(logdir, outcome)
     outcome.note += f"{before.step} -> {after.step} of {len(after.rows)}; "
-    return ended.status == -signal.SIGKILL
+    return is_killed
 
 
 def life_settings(logdir: Path, settings: dict[str, Any]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from experiments.faults.life_env import Place, episode_length
+from experiments.faults.life_env import Place, end_of, episode_length
 from trpo_tf.types import Rollout
 
 
@@ -29,7 +29,8 @@ class Ledger:
 
         Raises:
             AssertionError: a transition that was there before, leads to another life, episode or
-                step than it must, skips steps, or carries another reward or action.
+                step than it must, skips steps, carries another reward or action, or is an
+                episode's end where there is none, or none where there is, or of the other kind.
         """
         rows, columns = np.nonzero(rollout.mask)
         befores = rollout.observations[rows, columns]
@@ -39,6 +40,10 @@ class Ledger:
         assert np.array_equal(
             rollout.rewards[rows, columns], afters[:, Place._fields.index("step")]
         )
+        ends = zip(rollout.terminated[rows, columns], rollout.truncated[rows, columns], strict=True)
+        for after, end in zip(afters, ends, strict=True):
+            place = Place(*after)
+            assert end == end_of(place.episode, place.step), f"{place} has the end {end}"
         # Two parts of one worker may stand beside each other in any order.
         for row in np.lexsort(afters.T[::-1]):
             self._book_one(Place(*befores[row]), Place(*afters[row]))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -13,7 +13,9 @@ import tensorflow as tf
 from experiments.faults.outcome import Outcome
 from trpo_tf import checkpoint
 from trpo_tf.atomic_files import TEMPORARY_PREFIX
+from trpo_tf.distribution_parameters import named_parameters
 from trpo_tf.loaded_policy import load_policy
+from trpo_tf.run_directory import load_run
 
 
 class Picture(NamedTuple):
@@ -35,8 +37,8 @@ class Picture(NamedTuple):
 def look(logdir: Path, export_dir: Path, outcome: Outcome) -> Picture:
     """Looks at everything and books what must never be there.
 
-    Damaged checkpoints (nothing here damages any), rows twice, gaps in the rows, and exports that
-    have a number and do not load.
+    Damaged checkpoints (nothing here damages any), numbers in one that are not finite, rows twice,
+    gaps in the rows, and exports that have a number and do not load or answer.
     """
     rows = whole_rows(logdir / "progress.csv")
     updates = [int(row.split(",")[0]) for row in rows]
@@ -80,7 +82,45 @@ def _whole_step(folder: Path, outcome: Outcome) -> int:
             return -1
     for warning in caught:
         outcome.book("wrong", str(warning.message))
-    return -1 if found is None else found.step
+    if found is None:
+        return -1
+    values = saved_variables(found.path)
+    bad = [name for name, value in sorted(values.items()) if not np.all(np.isfinite(value))]
+    outcome.book("wrong", f"checkpoint {found.step}: {bad[:3]} are not finite", len(bad))
+    return found.step
+
+
+def saved_variables(path: Path) -> dict[str, np.ndarray]:
+    """The numbers of a whole checkpoint by name, read by nothing of ours."""
+    reader = tf.train.load_checkpoint(str(path / "variables"))
+    kinds = reader.get_variable_to_dtype_map()
+    return {name: reader.get_tensor(name) for name, kind in kinds.items() if kind is not tf.string}
+
+
+def check_export(logdir: Path, export_dir: Path, outcome: Outcome) -> None:
+    """Of a finished run: its newest export answers as the policy of its last checkpoint does."""
+    versions = [path for path in export_dir.glob("*") if path.name.isdecimal()]
+    if not versions:
+        outcome.book("lost", f"{export_dir} has no export")
+        return
+    newest = max(versions, key=lambda path: int(path.name))
+    loaded, run = load_policy(newest), load_run(logdir)
+    observations = _observations(loaded.observation_space, 256)
+    answers = loaded.distribution(observations)
+    expected = named_parameters(run.policy(observations), len(observations))
+    values = run.value_function(observations)
+    for name, answer, known in (
+        *((name, answers[name], expected[name]) for name in sorted(expected)),
+        ("value", loaded.value(observations), values),
+    ):
+        is_alike = np.allclose(answer, known, rtol=1e-4, atol=1e-4)
+        outcome.require(is_alike, "wrong", f"{newest}: {name} is not the last checkpoint's")
+
+
+def _observations(space: Any, count: int) -> np.ndarray:
+    """Some of a space of plain arrays, of the size that environments give."""
+    draws = np.random.default_rng(0).normal(size=(count, *space.shape))
+    return np.clip(draws, space.low, space.high).astype(space.dtype)
 
 
 def _export_fault(path: Path) -> str | None:
@@ -89,11 +129,11 @@ def _export_fault(path: Path) -> str | None:
         return "is no version"
     try:
         policy = load_policy(path)
-        space = policy.observation_space
-        actions = policy(np.zeros((3, *space.shape), space.dtype))
+        actions = policy(_observations(policy.observation_space, 3))
     except (ValueError, OSError, tf.errors.OpError) as error:
         return str(error)
-    return None if len(actions) == 3 else f"gives actions {actions}"
+    is_sound = len(actions) == 3 and bool(np.all(np.isfinite(actions)))
+    return None if is_sound else f"gives actions {actions}"
 
 
 def temporaries(folder: Path) -> set[str]:

@@ -59,10 +59,8 @@ class LifeEnv(gym.Env):
         while self.hang_mark is not None and self.hang_mark.exists():
             time.sleep(1.0)
         self.steps += 1
-        is_over = self.steps == episode_length(self.episode)
-        is_end = self.episode % 2 == 0
         observation = self._observation(float(action[0]))
-        return observation, float(self.steps), is_over and is_end, is_over and not is_end, {}
+        return observation, float(self.steps), *end_of(self.episode, self.steps), {}
 
     def _observation(self, action: float) -> np.ndarray:
         return np.array(Place(self.life, os.getpid(), self.episode, self.steps, action))
@@ -71,6 +69,12 @@ class LifeEnv(gym.Env):
 def episode_length(episode: float) -> float:
     """Steps of an episode, by its number."""
     return 3 + episode % 7
+
+
+def end_of(episode: float, step: float) -> tuple[bool, bool]:
+    """Whether a step terminates and whether it truncates its episode, by the episode's number."""
+    is_over, is_terminal = step == episode_length(episode), episode % 2 == 0
+    return is_over and is_terminal, is_over and not is_terminal
 
 
 def make_life_envs(

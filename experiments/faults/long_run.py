@@ -5,7 +5,8 @@
 The training command runs in a process of its own, with checkpoints and evaluations. Beside it its
 memory, file handles and threads are read now and then, and how fast identical environments are
 stepped by nothing but a loop, in the same seconds: what else the machine does slows both down.
-Leaves `long_run.csv` and `long_run.png` and prints whether the criteria are met. Linux only.
+Leaves `long_run.csv` and `long_run.png` and prints whether the criteria are met; the exit status is
+1 if one is not, and if the training failed or made fewer steps than were asked for. Linux only.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import csv
 import math
 import os
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -47,6 +49,8 @@ SETTINGS: dict[str, Any] = {
 _RAW_SECONDS = 1.0
 # Memory is compared with what it was after this share of the run; speed with the share before.
 _SETTLED = 0.2
+# The last look must not come before this share of it.
+_END = 0.95
 _MOST_MEMORY = 1.02
 _MOST_SLOWER = 0.1
 
@@ -132,17 +136,28 @@ class BareStepping:
         return steps / taken
 
 
-def judge(samples: Sequence[Sample]) -> dict[str, tuple[bool, str]]:
-    """The criteria by name: whether each is met, and the figures."""
-    total = samples[-1].env_steps
-    settled = [sample for sample in samples if sample.env_steps >= _SETTLED * total]
+def judge(samples: Sequence[Sample], made: int, asked: int) -> dict[str, tuple[bool, str]]:
+    """The criteria by name: whether each is met, and the figures.
+
+    Args:
+        samples: looks at the training.
+        made: steps of the whole run.
+        asked: steps that it should make.
+    """
+    # The last look comes before the end, by less than the pause between two.
+    last_look = samples[-1].env_steps if samples else 0
+    is_whole = made >= asked and last_look >= _END * asked
+    steps = is_whole, f"{made:,} of {asked:,}, the last look at {last_look:,}"
+    if not is_whole:
+        return {"steps": steps}
+    settled = [sample for sample in samples if sample.env_steps >= _SETTLED * asked]
     first, last = settled[0], samples[-1]
     growth = last.resident_mib / first.resident_mib
     figures = (
         f"{first.resident_mib:.1f} MiB at {_SETTLED:.0%}, {last.resident_mib:.1f} at the end, "
         f"{growth:.3f} times as much (at most {_MOST_MEMORY})"
     )
-    found = {"memory": (growth <= _MOST_MEMORY, figures)}
+    found = {"steps": steps, "memory": (growth <= _MOST_MEMORY, figures)}
     for name in ("handles", "threads"):
         counts = sorted({getattr(sample, name) for sample in settled})
         found[name] = (len(counts) == 1, f"from {_SETTLED:.0%} on {counts}")
@@ -184,8 +199,11 @@ def main(_: list[str]) -> None:
     ended = training.wait()
     print(f"Ended with {ended.status} after {ended.seconds:.0f} s. {ended.err.strip()}")
     plot(samples, out / "long_run.png")
-    for name, (is_met, figures) in judge(samples).items():
+    judged = judge(samples, steps_made(logdir), _TOTAL.value)
+    for name, (is_met, figures) in judged.items():
         print(f"{name}: {'met' if is_met else 'NOT MET'}: {figures}")
+    if ended.status != 0 or not all(is_met for is_met, _ in judged.values()):
+        sys.exit(1)
 
 
 if __name__ == "__main__":

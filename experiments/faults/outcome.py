@@ -28,6 +28,7 @@ class Outcome:
         silent_restarts: runs that began anew without a word.
         orphans: processes that outlived the training.
         violations: of anything else that was promised (a time-out, an exit status, a message).
+        inside_writes: kills that came while a checkpoint or an export was being written.
         message: of the training, or what was found.
         note: further figures.
     """
@@ -38,6 +39,7 @@ class Outcome:
     silent_restarts: int = 0
     orphans: int = 0
     violations: int = 0
+    inside_writes: int = 0
     message: str = ""
     note: str = ""
     found: list[str] = dataclasses.field(default_factory=list)
@@ -62,6 +64,7 @@ class Outcome:
         counts = {name: getattr(self, name) for name in COUNTS}
         return {
             **counts,
+            "inside_writes": self.inside_writes,
             "message": _plain(self.message),
             "note": self.note,
             "found": _plain("; ".join(self.found)),

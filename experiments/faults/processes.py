@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import secrets
 import subprocess
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+# Of the environment of what a trial starts. It is handed down, so it also tells those whose parent
+# has died, and those that were started at the very moment of a kill.
+_MARK = "TRPO_TF_FAULTS_MARK"
 
 
 def descendants(pid: int) -> set[int]:
@@ -24,12 +32,56 @@ def alive(pids: Iterable[int]) -> set[int]:
 
 def wait_for_end(pids: Iterable[int], seconds: float) -> set[int]:
     """Waits until none is there; those that are after so many seconds."""
+    wanted = set(pids)
+    return wait_for_none(lambda: alive(wanted), seconds)
+
+
+def wait_for_none(those: Callable[[], set[int]], seconds: float) -> set[int]:
+    """Waits until there are none of a kind; those that are there after so many seconds."""
     deadline = time.monotonic() + seconds
-    left = alive(pids)
-    while left and time.monotonic() < deadline:
+    while (left := those()) and time.monotonic() < deadline:
         time.sleep(0.05)
-        left = alive(left)
     return left
+
+
+def new_mark() -> dict[str, str]:
+    """A variable for the environment of a process, by which `marked` finds its descendants."""
+    return {_MARK: secrets.token_hex(8)}
+
+
+@contextlib.contextmanager
+def marking() -> Iterator[dict[str, str]]:
+    """Marks what this process starts meanwhile; what it forks has no environment of its own."""
+    mark = new_mark()
+    os.environ.update(mark)
+    try:
+        yield mark
+    finally:
+        del os.environ[_MARK]
+
+
+def marked(mark: dict[str, str]) -> set[int]:
+    """Processes that were started with a mark, wherever they are in the tree now.
+
+    Raises:
+        FileNotFoundError: there is no /proc (Linux only).
+    """
+    entry = f"{_MARK}={mark[_MARK]}".encode()
+    found = set()
+    for name in os.listdir("/proc"):
+        # Processes end while they are looked at, and those of others say nothing.
+        with contextlib.suppress(OSError):
+            if name.isdecimal() and entry in Path("/proc", name, "environ").read_bytes():
+                found.add(int(name))
+    return found
+
+
+def command_of(pid: int) -> str:
+    """What a process is called; nothing if it has ended."""
+    try:
+        return Path("/proc", str(pid), "cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
+    except OSError:
+        return ""
 
 
 def _table() -> list[list[str]]:

@@ -1,4 +1,4 @@
-"""The table of the campaign.
+"""The table of the campaign, one a revision of the code.
 
 python -m experiments.faults.report [--messages]
 """
@@ -11,21 +11,23 @@ from absl import app, flags
 
 from experiments.campaign.grid import read
 from experiments.faults.outcome import COUNTS
+from experiments.faults.revisions import by_revision
 
 _RESULTS = flags.DEFINE_string(
     "results", str(Path(__file__).with_name("results.csv")), "CSV file, one row a trial."
 )
 _MESSAGES = flags.DEFINE_bool("messages", False, "Show what each case of environments says.")
-_COLUMNS = ("part", "tried", *COUNTS)
+_COUNTS = (*COUNTS, "inside_writes")
+_COLUMNS = ("part", "tried", *_COUNTS)
 
 
 def table(rows: list[dict[str, str]]) -> list[str]:
-    """Lines of Markdown: a row a part, and one of all together."""
+    """Lines of Markdown: a row a part, and one of all together; of one revision."""
     parts = list(dict.fromkeys(row["part"] for row in rows))
     lines = [_line(_COLUMNS).replace("_", " "), _line(["---"] * len(_COLUMNS))]
     for name in (*parts, "all"):
         of_part = [row for row in rows if name in (row["part"], "all")]
-        sums = [sum(int(row[count]) for row in of_part) for count in COUNTS]
+        sums = [sum(int(row[count]) for row in of_part) for count in _COUNTS]
         lines.append(_line([name, len(of_part), *sums]))
     return lines
 
@@ -46,13 +48,13 @@ def _line(cells: object) -> str:
 
 
 def main(_: list[str]) -> None:
-    rows = read(Path(_RESULTS.value))
-    print("\n".join(table(rows)))
-    for row in rows:
-        if row["found"]:
-            print(f"{row['part']}, {row['case']}, {row['trial']}: {row['found']}")
-    if _MESSAGES.value:
-        print("", *messages(rows, "environments"), "", *messages(rows, "disk"), sep="\n")
+    for revision, rows in by_revision(read(Path(_RESULTS.value))).items():
+        print(f"Revision {revision}:", "", *table(rows), "", sep="\n")
+        for row in rows:
+            if row["found"]:
+                print(f"{row['part']}, {row['case']}, {row['trial']}: {row['found']}")
+        if _MESSAGES.value:
+            print(*messages(rows, "environments"), "", *messages(rows, "disk"), "", sep="\n")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """The fault campaign: everything around a training is broken, again and again, and booked.
 
-    python -m experiments.faults.run --parts=kills,corruption,disk,workers,environments
+    python -m experiments.faults.run [--parts=kills,corruption,disk,workers,environments,identical]
 
 Each trial adds a row to `results.csv`; what is there already is not done again, so the command may
 be stopped at any time and goes on. `python -m experiments.faults.report` shows the table.
@@ -30,8 +30,8 @@ PARTS: dict[str, Trial] = {
 
 _PARTS = flags.DEFINE_list(
     "parts",
-    ["kills", "corruption", "disk", "workers", "environments"],
-    "Of kills, corruption, disk, workers, environments, identical.",
+    list(PARTS),
+    f"Of {', '.join(PARTS)}.",
 )
 _KILLS = flags.DEFINE_integer("kills", 300, "SIGKILLs of a training, all its cases together.")
 _WORKERS = flags.DEFINE_integer("workers", 200, "Faults of workers, all cases together.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -60,6 +61,9 @@ class Training:
         directory: where it works and its output goes.
         settings: flags of the command; True stands for one without a value.
         before: called in the new process before the command begins.
+
+    Attributes:
+        mark: of this process and of all that it starts; see `processes.marked`.
     """
 
     def __init__(
@@ -71,7 +75,13 @@ class Training:
         directory.mkdir(parents=True, exist_ok=True)
         self._output = directory / "out.txt", directory / "err.txt"
         self.began = time.monotonic()
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+        self.mark = processes.new_mark()
+        environment = {
+            **os.environ,
+            **self.mark,
+            "PYTHONPATH": str(ROOT),
+            "OMP_NUM_THREADS": "1",
+        }
         environment.pop("TF_CPP_MIN_LOG_LEVEL", None)
         with self._output[0].open("w") as out, self._output[1].open("w") as err:
             self.process = subprocess.Popen(
@@ -113,14 +123,24 @@ class Training:
         try:
             status = self.process.wait(seconds)
         except subprocess.TimeoutExpired:
-            started = processes.descendants(self.process.pid)
             self.process.kill()
             status = self.process.wait()
-            for pid in processes.alive(started):
-                os.kill(pid, signal.SIGKILL)
+            self.kill_all()
         taken = time.monotonic() - self.began
         out, err = (path.read_text(errors="replace") for path in self._output)
         return Ended(status, out, err, taken)
+
+    def orphans(self, seconds: float) -> set[int]:
+        """What it has started and is there so many seconds after its end; then killed."""
+        left = processes.wait_for_none(lambda: processes.marked(self.mark), seconds)
+        self.kill_all()
+        return left
+
+    def kill_all(self) -> None:
+        """Ends all that it has started."""
+        for pid in processes.marked(self.mark):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
 
 def train(

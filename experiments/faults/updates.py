@@ -4,9 +4,9 @@
 
 Over the compiled combinations of tests/random_updates.py, of which tests/test_update_invariants.py
 makes a few hundred. `updates.csv` gets a row a combination once all of its updates are made; what
-has its row is left out, so the command can be stopped and started again. A row names the seed, and
-its first violation the update, by which both can be made again. The exit status is 1 if there was
-any violation.
+has its row is left out, so the command can be stopped and started again; rows of another revision
+of the code count for nothing. A row names the seed, and its first violation the update, by which
+both can be made again. The exit status is 1 if there was any violation.
 """
 
 from __future__ import annotations
@@ -23,6 +23,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests"))
 
 from random_updates import COMBINATIONS, VIOLATIONS, Combination, RandomUpdates
 
+from experiments.campaign import grid
+from experiments.campaign.process import ROOT
+from experiments.faults.revisions import by_revision
+from trpo_tf import provenance
 from trpo_tf.types import StepStatus
 
 _UPDATES = flags.DEFINE_integer("updates", 10_000, "Of all combinations together.")
@@ -31,13 +35,22 @@ _OUT = flags.DEFINE_string("out", str(Path(__file__).with_name("updates.csv")), 
 
 _STATUSES = [status.name.lower() for status in StepStatus if status is not StepStatus.ACCEPTED]
 COLUMNS = (
-    *("combination", "seed", "tried", "accepted", "refused", *VIOLATIONS, "first_violation"),
+    *(
+        "revision",
+        "combination",
+        "seed",
+        "tried",
+        "accepted",
+        "refused",
+        *VIOLATIONS,
+        "first_violation",
+    ),
     *("largest_kl_share", *_STATUSES, "seconds"),
 )
 
 
 def run_combination(combination: Combination, seed: int, num_updates: int) -> dict[str, object]:
-    """Makes the updates of one combination; returns its row of the table."""
+    """Makes the updates of one combination; returns its row of the table, without the revision."""
     began = time.monotonic()
     updates = RandomUpdates(combination, seed)
     counts: Counter[str] = Counter()
@@ -61,31 +74,26 @@ def run_combination(combination: Combination, seed: int, num_updates: int) -> di
     }
 
 
-def read_rows(path: Path) -> list[dict[str, str]]:
-    """What is in the table already."""
-    if not path.exists():
-        return []
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
 def main(_: list[str]) -> None:
     path = Path(_OUT.value)
+    revision = provenance.git_revision(ROOT) or ""
     per_combination = -(-_UPDATES.value // len(COMBINATIONS))
     for combination in COMBINATIONS:
         key = combination.name, str(_SEED.value), str(per_combination)
-        known = [(row["combination"], row["seed"], row["tried"]) for row in read_rows(path)]
-        if key in known:
+        rows = by_revision(grid.read(path)).get(revision, [])
+        if key in [(row["combination"], row["seed"], row["tried"]) for row in rows]:
             continue
-        row = run_combination(combination, _SEED.value, per_combination)
+        row = run_combination(combination, _SEED.value, per_combination) | {"revision": revision}
         print(row, flush=True)
+        is_new = not path.exists()
         with path.open("a", newline="") as file:
             writer = csv.DictWriter(file, COLUMNS)
-            if not known:
+            if is_new:
                 writer.writeheader()
             writer.writerow(row)
+    rows = by_revision(grid.read(path)).get(revision, [])
     totals = {
-        name: sum(int(row[name]) for row in read_rows(path))
+        name: sum(int(row[name]) for row in rows)
         for name in ("tried", "accepted", "refused", *VIOLATIONS, *_STATUSES)
     }
     print(totals)

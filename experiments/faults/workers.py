@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 import json
 import logging
+import math
 import os
 import random
 import re
@@ -39,8 +40,13 @@ NUM_STEPS = 50
 STEP_SECONDS = 0.004
 TIMEOUT = 20.0
 HOWS = ("killed", "stopped", "hung")
-# Beside the time-out itself, on a busy machine; a process that takes longer is an orphan.
+# From a death to its error, and beside the time-out where a worker only says nothing: an error that
+# takes longer came too late, on a busy machine too.
+PROMPT_SECONDS = 5.0
+# For all that a training has started to end; a process that takes longer is an orphan.
 GRACE_SECONDS = 20.0
+# After a worker that is lost so many updates must follow, in so many seconds of a training's life.
+_ROWS_AFTER, _GOING_ON_SECONDS = 6, 180.0
 _PROCESS = life_env.Place._fields.index("process")
 
 
@@ -98,7 +104,12 @@ def trial(case: str, number: int, seed: int, runs: Path) -> Outcome:
 
 
 def replaced(
-    sampler: Any, how: str, hangs: Path, moments: random.Random, outcome: Outcome
+    sampler: Any,
+    how: str,
+    hangs: Path,
+    moments: random.Random,
+    outcome: Outcome,
+    timeout: float = TIMEOUT,
 ) -> Ledger:
     """One fault of a sampler that replaces what is lost; books every transition on the way.
 
@@ -108,6 +119,7 @@ def replaced(
         hangs: the directory that the sampler's maker was given.
         moments: draws the victim and the moment.
         outcome: where what is wrong is booked.
+        timeout: that the sampler's maker was given.
 
     Returns:
         The ledger of all rollouts.
@@ -117,18 +129,19 @@ def replaced(
         at_work = processes_of(book(sampler, ledger, outcome))
         victim = moments.choice(sorted(at_work))
         seen: set[int] = set()
-        lost_before = sampler.lost_rollouts
-        began = time.monotonic()
-        _later(how, victim, hangs, moments)
-        deadline = began + 2 * TIMEOUT + 300
+        lost_before, known = sampler.lost_rollouts, math.inf
+        began = _later(how, victim, hangs, moments)
+        deadline = began + 2 * timeout + 300
         # Until the loss is known and as many processes as before are there, not the victim.
         while sampler.lost_rollouts == lost_before or len(seen) < len(at_work):
             found = processes_of(book(sampler, ledger, outcome))
             if sampler.lost_rollouts > lost_before:
+                known = min(known, time.monotonic() - began)
                 seen = (seen | found) - {victim}
             if time.monotonic() > deadline:
                 outcome.book("violations", "nothing was replaced")
                 break
+    _require_in_time(how, known, timeout, outcome)
     lost = sampler.lost_rollouts - lost_before
     outcome.require(lost == 1, "violations", f"{lost} rollouts were counted as lost")
     outcome.note += f"{time.monotonic() - began:.1f} s; {len(ledger.transitions)} transitions; "
@@ -142,47 +155,55 @@ def replaced(
     outcome.book("orphans", f"the {how} process {victim}", len(left))
     missing = sampler.env_steps - len(ledger.transitions)
     outcome.book("lost", f"{missing} transitions", max(0, missing))
+    outcome.book("doubled", f"{-missing} transitions more than steps", max(0, -missing))
     return ledger
 
 
 def stopped_in_time(
-    sampler: Any, how: str, hangs: Path, moments: random.Random, outcome: Outcome
+    sampler: Any,
+    how: str,
+    hangs: Path,
+    moments: random.Random,
+    outcome: Outcome,
+    timeout: float = TIMEOUT,
 ) -> None:
     """One fault of a sampler that replaces nothing: an error in time that says which and how."""
     ledger = Ledger()
     at_work = processes_of(book(sampler, ledger, outcome))
     victim = moments.choice(sorted(at_work))
-    _later(how, victim, hangs, moments)
-    began = time.monotonic()
+    began = _later(how, victim, hangs, moments)
     try:
-        while time.monotonic() < began + TIMEOUT + 300:
+        while time.monotonic() < began + timeout + 300:
             book(sampler, ledger, outcome)
         outcome.book("violations", "no error came")
     except trpo_tf.samplers.WorkersLost as error:
         outcome.message = str(error)
     seconds = time.monotonic() - began
     outcome.note += f"{seconds:.1f} s; "
-    limit = TIMEOUT + GRACE_SECONDS
-    outcome.require(seconds < limit, "violations", f"it took {seconds:.1f} s")
+    _require_in_time(how, seconds, timeout, outcome)
     is_named = f"in process {victim}." in outcome.message and _says_how(how, outcome.message)
     outcome.require(is_named, "violations", f"said {outcome.message} of process {victim}")
+
+
+def _require_in_time(how: str, seconds: float, timeout: float, outcome: Outcome) -> None:
+    """A death must be known at once, and what only says nothing when its time is over."""
+    limit = PROMPT_SECONDS + (0 if how == "killed" else timeout)
+    outcome.require(seconds <= limit, "violations", f"known after {seconds:.1f} s, not {limit:g}")
 
 
 def _says_how(how: str, message: str) -> bool:
     """Whether worker, environment, seed and signal are named."""
     if "Ray worker" in message:
-        place = (
-            r"Ray worker \d \(SyncVectorEnv \(2 environments from number \d, seed \d+\), process"
-        )
+        place = r"Ray worker \d \(\S+ \(\d environments? from number \d, seed \d+\), process"
         reason = "does not tell by which signal" if how == "killed" else "without a step"
         return re.search(place, message) is not None and reason in message
     reason = r"signal SIGKILL" if how == "killed" else r"no answer for [\d.]+ s"
-    pattern = rf"processes of AsyncVectorEnv .*: environment \d \({reason}\) of seed \d+ in process"
+    pattern = rf"processes of \S+ .*: environment \d \({reason}\) of seed \d+ in process"
     return re.search(pattern, message) is not None
 
 
-def _later(how: str, victim: int, hangs: Path, moments: random.Random) -> None:
-    """Does it to a process at a moment of its next rollouts."""
+def _later(how: str, victim: int, hangs: Path, moments: random.Random) -> float:
+    """Does it to a process at a moment of its next rollouts; returns when that is."""
     delay = moments.uniform(0, 1.5) * NUM_STEPS * STEP_SECONDS
 
     def strike() -> None:
@@ -192,6 +213,7 @@ def _later(how: str, victim: int, hangs: Path, moments: random.Random) -> None:
             os.kill(victim, signal.SIGKILL if how == "killed" else signal.SIGSTOP)
 
     threading.Timer(delay, strike).start()
+    return time.monotonic() + delay
 
 
 def book(sampler: Any, ledger: Ledger, outcome: Outcome) -> trpo_tf.Rollout:
@@ -231,14 +253,20 @@ def _with_sampler(
     name: str, how: str, runs: Path, moments: random.Random, outcome: Outcome
 ) -> None:
     before = processes.descendants(os.getpid())
-    with tempfile.TemporaryDirectory() as hangs:
+    with tempfile.TemporaryDirectory() as hangs, processes.marking() as mark:
         sampler = MAKERS[name](hangs)
         try:
             act = stopped_in_time if name == "sync" else replaced
             act(sampler, how, Path(hangs), moments, outcome)
         finally:
             sampler.close()
-    left = processes.wait_for_end(processes.descendants(os.getpid()) - before, GRACE_SECONDS)
+
+    def started() -> set[int]:
+        # Forked ones have no environment of their own, and those of Ray another parent.
+        ours = processes.alive(processes.descendants(os.getpid()) - before)
+        return ours | processes.marked(mark)
+
+    left = processes.wait_for_none(started, GRACE_SECONDS)
     outcome.book("orphans", f"{left}", len(left))
 
 
@@ -258,7 +286,10 @@ def _command(
     moments: random.Random,
     outcome: Outcome,
 ) -> None:
-    """The training command, with a fault of one of its workers or a request to end, or both."""
+    """The training command, with a fault of one of its workers or a request to end, or both.
+
+    One that replaces its workers must go on; SIGTERM comes once it has, where nothing else ends it.
+    """
     directory = runs / "command"
     shutil.rmtree(directory, ignore_errors=True)
     places = {"logdir": "run", "export_dir": "model"}
@@ -270,7 +301,11 @@ def _command(
     started = processes.descendants(training.process.pid)
     began = time.monotonic()
     if worker_fault is not None:
-        os.kill(moments.choice(sorted(started)), worker_fault)
+        os.kill(moments.choice(_workers_among(started, settings)), worker_fault)
+    goes_on = request is None and settings["sampler"] != "sync"
+    if goes_on:
+        _require_going_on(training, rows, outcome)
+        request = signal.SIGTERM
     if request is not None:
         time.sleep(moments.uniform(0, 0.5))
         # As a terminal does, which sends Ctrl-C to all of them.
@@ -280,18 +315,49 @@ def _command(
     ended = training.wait(TIMEOUT + 60)
     outcome.note += f"{time.monotonic() - began:.1f} s; "
     outcome.message = " | ".join(ended.errors)
-    left = processes.wait_for_end(started, GRACE_SECONDS)
+    left = training.orphans(GRACE_SECONDS)
     outcome.book("orphans", f"{left}", len(left))
     found = left_behind.look(directory / "run", directory / "model", outcome)
     unsaved = len(found.rows) - found.step
     if ended.status == 1 and worker_fault is not None and settings["sampler"] == "sync":
         how = "killed" if worker_fault is signal.SIGKILL else "stopped"
-        says = _says_how(how, outcome.message.replace("CartPole-v1", "AsyncVectorEnv"))
+        says = _says_how(how, outcome.message)
         outcome.require(says, "violations", f"said {outcome.message}")
+        seconds = ended.seconds - (began - training.began)
+        # Its own end comes on top: checkpoints, environments and Python itself.
+        _require_in_time(how, seconds - PROMPT_SECONDS, TIMEOUT, outcome)
     else:
         expected = 128 + (request or 0)
         outcome.require(ended.status == expected, "violations", f"ended with {ended.status}")
     outcome.book("lost", f"{unsaved} updates were not saved", abs(unsaved))
+    if goes_on:
+        is_told = len(ended.errors) == 1 and _says_how("killed", outcome.message)
+        outcome.require(is_told, "violations", f"said {ended.errors}")
+
+
+def _workers_among(started: set[int], settings: dict[str, Any]) -> list[int]:
+    """The processes that collect; without its agents a node of Ray ends, and its driver too."""
+    if settings["sampler"] != "ray":
+        return sorted(started)
+    names = {pid: processes.command_of(pid) for pid in sorted(started)}
+    return [pid for pid, name in names.items() if re.match(r"ray::RolloutWorker", name)]
+
+
+def _require_going_on(training: Training, rows: Path, outcome: Outcome) -> None:
+    """Waits until a loss is booked in progress.csv and updates have followed it."""
+
+    def has_gone_on() -> bool:
+        lines = left_behind.whole_rows(rows)
+        return len(lines) > _ROWS_AFTER and _lost_rollouts(rows, lines[-_ROWS_AFTER]) == 1
+
+    went_on = training.wait_until(has_gone_on, pause=0.1, seconds=_GOING_ON_SECONDS)
+    outcome.require(went_on, "violations", "it did not go on without the worker")
+
+
+def _lost_rollouts(rows: Path, line: str) -> int:
+    with rows.open() as file:
+        column = file.readline().rstrip("\n").split(",").index("lost_rollouts")
+    return int(line.split(",")[column])
 
 
 _SYNC = {"sampler": "sync", "vectorization": "async"}
@@ -302,6 +368,8 @@ _COMMANDS: dict[str, tuple[dict[str, Any], signal.Signals | None, signal.Signals
     "command, sync, worker stopped": (_SYNC, signal.SIGSTOP, None),
     "command, sync, worker stopped, SIGTERM": (_SYNC, signal.SIGSTOP, signal.SIGTERM),
     "command, async, worker stopped, SIGTERM": (_ASYNC, signal.SIGSTOP, signal.SIGTERM),
+    "command, async, worker killed": (_ASYNC, signal.SIGKILL, None),
+    "command, ray, worker killed": (_RAY, signal.SIGKILL, None),
     "command, sync, SIGINT": (_SYNC, None, signal.SIGINT),
     "command, async, SIGINT": (_ASYNC, None, signal.SIGINT),
     "command, async, SIGTERM": (_ASYNC, None, signal.SIGTERM),
