@@ -28,6 +28,7 @@ LADDER: tuple[tuple[str, tuple[tuple[str, ...], ...]], ...] = (
                 "directory_lock",
                 "errors",
                 "execution",
+                "failure",
                 "flat",
                 "functional",
                 "graph_checks",

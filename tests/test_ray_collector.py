@@ -13,6 +13,7 @@ import pytest
 import ray_environments
 from ray_environments import RECIPE, small_policy, troubled_recipe
 
+from trpo_tf.failure import what_and_where
 from trpo_tf.samplers import take_snapshot
 from trpo_tf.samplers.collectors import CollectorLost
 from trpo_tf.samplers.ray_collector import RayCollector, SnapshotStore
@@ -71,6 +72,9 @@ def test_what_the_environment_raises_arrives_with_its_class_and_traceback(make_c
     with pytest.raises(ZeroDivisionError, match="the pole is gone") as caught:
         collector.collect(take_snapshot(small_policy()))
     assert "ray_environments.py" in str(caught.value)
+    what, where = what_and_where(caught.value)
+    assert what == "ZeroDivisionError: the pole is gone"
+    assert re.search(r"ray_environments\.py:\d+, in step$", where)
 
 
 def test_a_dead_process_of_its_environments_is_a_death_of_the_worker(make_collector, tmp_path):

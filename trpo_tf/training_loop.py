@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import time
-import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +14,7 @@ import numpy as np
 from trpo_tf import atomic_files, checkpoint, environments, memory, rollout_fault, saved_model
 from trpo_tf.errors import TrainingStopped
 from trpo_tf.evaluation import deterministic_actor, evaluate
+from trpo_tf.failure import what_and_where
 from trpo_tf.interruption import Interruption
 from trpo_tf.metrics import ProgressLog
 from trpo_tf.model_card import METADATA_FILE, MOST_METADATA_BYTES, training_summary
@@ -181,11 +181,10 @@ class TrainingLoop:
             raise TrainingStopped(f"{error} {self._way_on()}") from error
         except Exception as error:
             config = self.session.run.record.config
-            place = traceback.extract_tb(error.__traceback__)[-1]
+            what, where = what_and_where(error)
             raise TrainingStopped(
-                f"{config.env} (seed {config.seed}) failed: {type(error).__name__}: {error} "
-                f"({place.filename}:{place.lineno}, in {place.name}; --verbose shows the way "
-                f"there). {self._way_on()}"
+                f"{config.env} (seed {config.seed}) failed: {what} ({where}; --verbose shows the "
+                f"way there). {self._way_on()}"
             ) from error
 
     def _evaluate(self, steps_before: int) -> EpisodeStats | None:
