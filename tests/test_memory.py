@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import ctypes
-import subprocess
 import sys
 from pathlib import Path
 
@@ -20,40 +19,10 @@ def resident() -> int:
     return int(line.split()[1]) * 1024
 
 
-ONLY_GLIBC = pytest.mark.skipif(
+@pytest.mark.skipif(
     sys.platform != "linux" or not hasattr(ctypes.CDLL(None), "gnu_get_libc_version"),
-    reason="only glibc keeps freed memory, and a heap for each thread",
+    reason="only glibc keeps freed memory",
 )
-
-THREADS = """
-import ctypes, threading
-from trpo_tf import memory
-{call}
-library = ctypes.CDLL(None)
-together = threading.Barrier(4)
-def take():
-    together.wait()
-    library.malloc(100)
-    together.wait()
-threads = [threading.Thread(target=take) for _ in range(4)]
-for thread in threads: thread.start()
-for thread in threads: thread.join()
-library.malloc_info(0, ctypes.c_void_p.in_dll(library, "stdout"))
-library.fflush(None)
-"""
-
-
-@ONLY_GLIBC
-def test_threads_share_a_heap():
-    counts = {}
-    for call in ("", "memory.share_heap()"):
-        program = [sys.executable, "-c", THREADS.format(call=call)]
-        counts[call] = subprocess.check_output(program, text=True).count("<heap nr=")
-    assert counts[""] > 1
-    assert counts["memory.share_heap()"] == 1
-
-
-@ONLY_GLIBC
 def test_freed_memory_goes_back():
     blocks = [bytearray(BLOCK) for _ in range(COUNT)]
     pinned = blocks.pop()  # A block in use above them: without help they stay.

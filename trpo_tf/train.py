@@ -27,7 +27,6 @@ from trpo_tf import (
     assembly,
     atomic_files,
     command_line,
-    memory,
     startup,
     training_report,
     training_session,
@@ -80,7 +79,6 @@ def main(values: Any) -> None:
     """Runs the command line with flags that have been read."""
     if values.verbose and not startup.is_verbose():
         _restart_verbosely()
-    memory.share_heap()
     with _warnings_as_lines():
         given = given_settings(values)
         session = _resume(values, given) if values.resume else _begin(values, given)
