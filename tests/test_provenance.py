@@ -57,6 +57,8 @@ def test_git_revision(tmp_path):
     assert provenance.git_revision(tmp_path) == revision
     (tmp_path / "source.py").write_text("2\n")
     assert provenance.git_revision(tmp_path) == f"{revision}-dirty"
+    assert provenance.git_revision(tmp_path, ["*.py"]) == f"{revision}-dirty"
+    assert provenance.git_revision(tmp_path, ["*.csv"]) == revision
     (tmp_path / "inner").mkdir()
     assert provenance.git_revision(tmp_path / "inner") is None
 

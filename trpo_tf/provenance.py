@@ -91,8 +91,10 @@ def describe_session(command_line: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def git_revision(checkout: Path) -> str | None:
-    """The commit that a checkout is at, with `-dirty` if files differ from it.
+def git_revision(checkout: Path, files: Sequence[str] = ()) -> str | None:
+    """The commit that a checkout is at, with `-dirty` if some files differ from it.
+
+    Which files: patterns of git's; all, if there are none.
 
     None where the directory is not itself the top of a checkout (a package installed somewhere
     below another project's checkout, say), or where there is no git.
@@ -100,7 +102,7 @@ def git_revision(checkout: Path) -> str | None:
     if not (checkout / ".git").exists():
         return None
     revision = _git(checkout, "rev-parse", "HEAD")
-    changes = _git(checkout, "status", "--porcelain", "--untracked-files=no")
+    changes = _git(checkout, "status", "--porcelain", "--untracked-files=no", "--", *files)
     if not revision or changes is None:
         return None
     return f"{revision}-dirty" if changes else revision

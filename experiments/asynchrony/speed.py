@@ -20,8 +20,8 @@ from typing import Any
 
 from absl import app, flags
 
+from experiments.campaign.revision import code_revision
 from experiments.speed.trained_run import make_run
-from trpo_tf import provenance
 
 _RUN = flags.DEFINE_string("run", "runs/asynchrony", "Run directory of a trained policy.")
 _ENV = flags.DEFINE_string("env", "Walker2d", "Environment.")
@@ -41,7 +41,7 @@ _SIDES: dict[str, tuple[str, dict[str, Any]]] = {
 
 def main(_: list[str]) -> None:
     make_run(_RUN.value, _ENV.value)
-    rows, revision = [], provenance.git_revision(_HERE.parents[1])
+    rows, revision = [], code_revision()
     for alternation in range(_ALTERNATIONS.value):
         for side, (kind, settings) in _SIDES.items():
             measured = _measure(kind, settings)

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 
 import rich.progress
 
-from experiments.campaign.process import REPEATABLE, ROOT, run_process
-from trpo_tf import provenance
+from experiments.campaign.process import REPEATABLE, run_process
+from experiments.campaign.revision import code_revision
 
 # Rows by the name of the file that they belong to.
 Tables = Mapping[str, Sequence[Mapping[str, Any]]]
@@ -75,7 +75,7 @@ def run_jobs(
     signal.signal(signal.SIGTERM, signal.default_int_handler)
 
     def run_one(job: Job) -> None:
-        revision = provenance.git_revision(ROOT) or ""
+        revision = code_revision()
         tables = run(job)
         (result,) = tables[results]
         with lock:

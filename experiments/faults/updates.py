@@ -24,9 +24,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests"))
 from random_updates import COMBINATIONS, VIOLATIONS, Combination, RandomUpdates
 
 from experiments.campaign import grid
-from experiments.campaign.process import ROOT
+from experiments.campaign.revision import code_revision
 from experiments.faults.revisions import by_revision
-from trpo_tf import provenance
 from trpo_tf.types import StepStatus
 
 _UPDATES = flags.DEFINE_integer("updates", 10_000, "Of all combinations together.")
@@ -76,7 +75,7 @@ def run_combination(combination: Combination, seed: int, num_updates: int) -> di
 
 def main(_: list[str]) -> None:
     path = Path(_OUT.value)
-    revision = provenance.git_revision(ROOT) or ""
+    revision = code_revision()
     per_combination = -(-_UPDATES.value // len(COMBINATIONS))
     for combination in COMBINATIONS:
         key = combination.name, str(_SEED.value), str(per_combination)

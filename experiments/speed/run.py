@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from absl import app, flags
 
+from experiments.campaign.revision import code_revision
 from experiments.speed import calls, collection, end_to_end, report, start_up
 from experiments.speed.bench import Bench
 from experiments.speed.results import (
@@ -24,8 +25,7 @@ from experiments.speed.results import (
     VERSIONS,
     Table,
 )
-from experiments.speed.sides import ROOT, Pythons
-from trpo_tf import provenance
+from experiments.speed.sides import Pythons
 
 _PARTS = {
     "update": calls.update,
@@ -49,7 +49,7 @@ def main(_: list[str]) -> None:
     versions = Table(VERSIONS, ("side", "package", "version"), ("side", "package", "version"))
     for row in pythons.versions():
         versions.add(**row)
-    common = {"revision": provenance.git_revision(ROOT)}
+    common = {"revision": code_revision()}
     bench = Bench(
         pythons,
         Table(RESULTS, COLUMNS, KEY, common),
