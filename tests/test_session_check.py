@@ -121,6 +121,24 @@ def test_masked_actions_agree_with_minus_infinity(tmp_path: Path) -> None:
     assert found(write_model(tmp_path, lambda x: x + masked, answers=lambda x: x + masked)) == []
 
 
+def test_rounding_is_measured_by_the_largest_answer(tmp_path: Path) -> None:
+    """A row near 0 is rounded like the others; what is more than rounding is found in any row."""
+    rows = np.float32([[0.5, 0], [500, 0]])
+
+    def shifted(shift: float) -> Callable[[Any], Any]:
+        return lambda x: x + shift * tf.cast(tf.shape(x)[0] - 1, tf.float32)
+
+    batches = [rows[:1], rows]
+    assert found(write_model(tmp_path / "rounded", shifted(2e-3), batches)) == []
+    assert found(write_model(tmp_path / "alike", lambda x: x, batches, lambda x: x + 2e-3)) == []
+    [(check, text)] = found(write_model(tmp_path / "wrong", shifted(8e-3), batches))
+    assert check == "rows"
+    assert text.startswith("row 0 alone: ")
+    [(check, text)] = found(write_model(tmp_path / "off", lambda x: x, batches, lambda x: x + 8e-3))
+    assert check == "answers"
+    assert text.endswith("0.005 is allowed")
+
+
 def test_a_damaged_model_cannot_be_loaded(tmp_path: Path) -> None:
     write_model(tmp_path, lambda x: x)
     (tmp_path / "saved_model.pb").write_bytes(b"nonsense")

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 BLOCKED = ("trpo_tf", "keras", "tf_keras", "tensorflow_probability")
-# Outputs may differ by this much, as a part of the largest number in an output, or of 1.
+# Outputs may differ by this much, as a part of the largest number that an output has for any of the
+# recorded requests, or of 1: a value near 0 is rounded like the others of its network.
 TOLERANCE = 1e-5
 _WARMUP_FILE = "assets.extra/tf_serving_warmup_requests"
 _SHOWN = 300
@@ -88,21 +89,40 @@ def _checked_signature(model: Signature, calls: list[tuple[str, dict, dict]]) ->
     if len(sizes) < 2:
         had = f"requests of {sorted(sizes)} rows" if sizes else "no request"
         yield _failure("warm-up", model.name, f"two batch sizes are needed, the file has {had}")
-    for _, inputs, expected in calls:
+    answers = []
+    for _, inputs, _ in calls:
         try:
-            outputs = model(inputs)
+            answers.append(model(inputs))
         except model.errors as error:
             yield _failure("run", model.name, f"{_num_rows(inputs)} rows: {_telling_line(error)}")
             return
-        found = [*_wrong_batches(outputs, _num_rows(inputs)), *_wrong_answers(outputs, expected)]
+    allowed = _allowed_differences([*answers, *(expected for _, _, expected in calls)])
+    for (_, inputs, expected), outputs in zip(calls, answers, strict=True):
+        found = [
+            *_wrong_batches(outputs, _num_rows(inputs)),
+            *_wrong_answers(outputs, expected, allowed),
+        ]
         if found:
             yield from (_failure(check, model.name, difference) for check, difference in found)
             return
     if not calls:
         return
     largest = max((inputs for _, inputs, _ in calls), key=_num_rows)
-    yield from _dependent_rows(model, largest)
+    yield from _dependent_rows(model, largest, allowed)
     yield from _accepted_nan(model, largest)
+
+
+def _allowed_differences(answers: list[Mapping[str, Any]]) -> dict[str, float]:
+    """By output: the tolerance times the largest finite number in any of the answers, or 1."""
+    import numpy as np
+
+    largest: dict[str, float] = {}
+    for outputs in answers:
+        for name, value in outputs.items():
+            magnitude = np.abs(value.astype(np.float64))
+            finite = magnitude[np.isfinite(magnitude)]
+            largest[name] = max(largest.get(name, 1.0), float(finite.max(initial=0.0)))
+    return {name: TOLERANCE * value for name, value in largest.items()}
 
 
 def _wrong_batches(outputs: Mapping[str, Any], num_rows: int) -> Iterator[tuple[str, str]]:
@@ -112,7 +132,7 @@ def _wrong_batches(outputs: Mapping[str, Any], num_rows: int) -> Iterator[tuple[
 
 
 def _wrong_answers(
-    outputs: Mapping[str, Any], expected: Mapping[str, Any]
+    outputs: Mapping[str, Any], expected: Mapping[str, Any], allowed: Mapping[str, float]
 ) -> Iterator[tuple[str, str]]:
     import numpy as np
 
@@ -122,13 +142,14 @@ def _wrong_answers(
         elif expected and name not in expected:
             yield "answers", f"the policy has no {name!r}"
         elif expected:
-            yield from (("answers", text) for text in _differences(name, value, expected[name]))
+            texts = _differences(name, value, expected[name], allowed[name])
+            yield from (("answers", text) for text in texts)
     for name in expected:
         if name not in outputs:
             yield "answers", f"the model has no output {name!r}"
 
 
-def _differences(name: str, value: Any, expected: Any) -> Iterator[str]:
+def _differences(name: str, value: Any, expected: Any, allowed: float) -> Iterator[str]:
     import numpy as np
 
     if value.shape != expected.shape or value.dtype != expected.dtype:
@@ -138,21 +159,21 @@ def _differences(name: str, value: Any, expected: Any) -> Iterator[str]:
         )
         return
     got, wanted = value.astype(np.float64), expected.astype(np.float64)
-    finite = np.isfinite(wanted)
-    scale = max(1.0, float(np.abs(wanted[finite]).max(initial=0.0)))
     # Masked actions have log-probability −inf on both sides.
     with np.errstate(invalid="ignore"):
         distance = np.where(got == wanted, 0.0, np.abs(got - wanted))
-    if not (distance <= TOLERANCE * scale).all():
+    if not (distance <= allowed).all():
         index = np.unravel_index(np.argmax(distance), distance.shape)
         yield (
             f"output {name!r} differs from the policy's by up to {distance[index]:.3g} (at "
             f"{[int(i) for i in index]}: {got[index]:.6g} instead of {wanted[index]:.6g}); "
-            f"{TOLERANCE * scale:.3g} is allowed"
+            f"{allowed:.3g} is allowed"
         )
 
 
-def _dependent_rows(model: Signature, inputs: Mapping[str, Any]) -> Iterator[dict]:
+def _dependent_rows(
+    model: Signature, inputs: Mapping[str, Any], allowed: Mapping[str, float]
+) -> Iterator[dict]:
     """A row must get the same answer alone, and in the reversed batch, as among the others."""
     together = model(inputs)
     last = _num_rows(inputs) - 1
@@ -168,7 +189,7 @@ def _dependent_rows(model: Signature, inputs: Mapping[str, Any]) -> Iterator[dic
         }
         for where, rows in others.items():
             for row in range(last + 1):
-                for text in _differences(name, rows[row], value[row]):
+                for text in _differences(name, rows[row], value[row], allowed[name]):
                     yield _failure("rows", model.name, f"row {row} {where}: {_as_rows(text)}")
                     return
 

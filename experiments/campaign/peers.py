@@ -6,7 +6,7 @@ import subprocess
 import venv
 from pathlib import Path
 
-_PACKAGES = ["torch==2.13.0", "sb3-contrib==2.9.*", "gymnasium[mujoco]==1.4.*"]
+_PACKAGES = ["torch==2.13.0", "sb3-contrib==2.9.*", "gymnasium[mujoco]==1.4.*", "pandas==3.*"]
 
 
 def peers_python(directory: str) -> str:
