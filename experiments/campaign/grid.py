@@ -81,8 +81,8 @@ def run_jobs(
         with lock:
             for name, rows in tables.items():
                 if name != results:
-                    _append(directory / name, [{**job.key, **row} for row in rows])
-            _append(directory / results, [{**job.key, **result, "revision": revision}])
+                    append(directory / name, [{**job.key, **row} for row in rows])
+            append(directory / results, [{**job.key, **result, "revision": revision}])
             progress.advance(bar)
             left = progress.tasks[bar].remaining
             show(f"{left:.0f} of {len(jobs)} runs left; { ({**job.key, **result}) }")
@@ -131,7 +131,8 @@ def _values(key: dict[str, Any]) -> tuple[str, ...]:
     return tuple(str(value) for value in key.values())
 
 
-def _append(path: Path, rows: list[dict[str, Any]]) -> None:
+def append(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Adds rows to a CSV file, with a header if it is new; floats with six digits."""
     is_new = not path.exists()
     shown = [
         {name: f"{value:.6g}" if isinstance(value, float) else value for name, value in row.items()}
