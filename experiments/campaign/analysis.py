@@ -113,9 +113,11 @@ def _estimate(samples: Sequence[np.ndarray], statistic: Callable[..., Any]) -> E
 
 
 def spread(values: Sequence[float] | np.ndarray) -> str:
-    """Mean ± standard deviation (of a sample), and of how many."""
-    mean, deviation = np.mean(values), np.std(values, ddof=1) if len(values) > 1 else np.nan
-    return f"{mean:{digits(mean)}} ± {deviation:{digits(mean)}} ({len(values)})"
+    """Mean ± standard deviation (of a sample; none of a single value), and of how many."""
+    mean = np.mean(values)
+    shown = digits(mean)
+    deviation = f" ± {np.std(values, ddof=1):{shown}}" if len(values) > 1 else ""
+    return f"{mean:{shown}}{deviation} ({len(values)})"
 
 
 def digits(value: float) -> str:
