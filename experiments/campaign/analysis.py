@@ -23,7 +23,8 @@ class Estimate(NamedTuple):
 
     def __format__(self, spec: str) -> str:
         spec = spec or ".3f"
-        return f"{self.value:{spec}} [{self.low:{spec}}, {self.high:{spec}}]"
+        interval = "" if np.isnan(self.low) else f" [{self.low:{spec}}, {self.high:{spec}}]"
+        return f"{self.value:{spec}}{interval}"
 
 
 def load(path: Path, column: str, task: str = "env", **key: Any) -> dict[str, np.ndarray]:
