@@ -121,8 +121,8 @@ def test_masked_actions_agree_with_minus_infinity(tmp_path: Path) -> None:
     assert found(write_model(tmp_path, lambda x: x + masked, answers=lambda x: x + masked)) == []
 
 
-def test_rounding_is_measured_by_the_largest_answer(tmp_path: Path) -> None:
-    """A row near 0 is rounded like the others; what is more than rounding is found in any row."""
+def test_rounding_is_measured_by_the_largest_row(tmp_path: Path) -> None:
+    """A row near 0 is rounded like those beside it; what is more than rounding is found in it."""
     rows = np.float32([[0.5, 0], [500, 0]])
 
     def shifted(shift: float) -> Callable[[Any], Any]:
@@ -130,13 +130,18 @@ def test_rounding_is_measured_by_the_largest_answer(tmp_path: Path) -> None:
 
     batches = [rows[:1], rows]
     assert found(write_model(tmp_path / "rounded", shifted(2e-3), batches)) == []
-    assert found(write_model(tmp_path / "alike", lambda x: x, batches, lambda x: x + 2e-3)) == []
     [(check, text)] = found(write_model(tmp_path / "wrong", shifted(8e-3), batches))
     assert check == "rows"
     assert text.startswith("row 0 alone: ")
-    [(check, text)] = found(write_model(tmp_path / "off", lambda x: x, batches, lambda x: x + 8e-3))
-    assert check == "answers"
     assert text.endswith("0.005 is allowed")
+
+
+def test_a_batch_without_large_answers_is_held_to_its_own_size(tmp_path: Path) -> None:
+    rows = np.float32([[0.5, 0], [500, 0]])
+    model = write_model(tmp_path, lambda x: x, [rows[:1], rows], lambda x: x + 2e-3)
+    [(check, text)] = found(model)
+    assert check == "answers"
+    assert text.endswith("1e-05 is allowed")
 
 
 def test_a_damaged_model_cannot_be_loaded(tmp_path: Path) -> None:

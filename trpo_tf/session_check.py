@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 BLOCKED = ("trpo_tf", "keras", "tf_keras", "tensorflow_probability")
-# Outputs may differ by this much, as a part of the largest number that an output has for any of the
-# recorded requests, or of 1: a value near 0 is rounded like the others of its network.
+# Outputs may differ by this much, as a part of the largest number in an output of the whole batch,
+# or of 1: a row near 0 is rounded like those beside it.
 TOLERANCE = 1e-5
 _WARMUP_FILE = "assets.extra/tf_serving_warmup_requests"
 _SHOWN = 300
@@ -89,40 +89,21 @@ def _checked_signature(model: Signature, calls: list[tuple[str, dict, dict]]) ->
     if len(sizes) < 2:
         had = f"requests of {sorted(sizes)} rows" if sizes else "no request"
         yield _failure("warm-up", model.name, f"two batch sizes are needed, the file has {had}")
-    answers = []
-    for _, inputs, _ in calls:
+    for _, inputs, expected in calls:
         try:
-            answers.append(model(inputs))
+            outputs = model(inputs)
         except model.errors as error:
             yield _failure("run", model.name, f"{_num_rows(inputs)} rows: {_telling_line(error)}")
             return
-    allowed = _allowed_differences([*answers, *(expected for _, _, expected in calls)])
-    for (_, inputs, expected), outputs in zip(calls, answers, strict=True):
-        found = [
-            *_wrong_batches(outputs, _num_rows(inputs)),
-            *_wrong_answers(outputs, expected, allowed),
-        ]
+        found = [*_wrong_batches(outputs, _num_rows(inputs)), *_wrong_answers(outputs, expected)]
         if found:
             yield from (_failure(check, model.name, difference) for check, difference in found)
             return
     if not calls:
         return
     largest = max((inputs for _, inputs, _ in calls), key=_num_rows)
-    yield from _dependent_rows(model, largest, allowed)
+    yield from _dependent_rows(model, largest)
     yield from _accepted_nan(model, largest)
-
-
-def _allowed_differences(answers: list[Mapping[str, Any]]) -> dict[str, float]:
-    """By output: the tolerance times the largest finite number in any of the answers, or 1."""
-    import numpy as np
-
-    largest: dict[str, float] = {}
-    for outputs in answers:
-        for name, value in outputs.items():
-            magnitude = np.abs(value.astype(np.float64))
-            finite = magnitude[np.isfinite(magnitude)]
-            largest[name] = max(largest.get(name, 1.0), float(finite.max(initial=0.0)))
-    return {name: TOLERANCE * value for name, value in largest.items()}
 
 
 def _wrong_batches(outputs: Mapping[str, Any], num_rows: int) -> Iterator[tuple[str, str]]:
@@ -132,7 +113,7 @@ def _wrong_batches(outputs: Mapping[str, Any], num_rows: int) -> Iterator[tuple[
 
 
 def _wrong_answers(
-    outputs: Mapping[str, Any], expected: Mapping[str, Any], allowed: Mapping[str, float]
+    outputs: Mapping[str, Any], expected: Mapping[str, Any]
 ) -> Iterator[tuple[str, str]]:
     import numpy as np
 
@@ -142,11 +123,19 @@ def _wrong_answers(
         elif expected and name not in expected:
             yield "answers", f"the policy has no {name!r}"
         elif expected:
-            texts = _differences(name, value, expected[name], allowed[name])
+            texts = _differences(name, value, expected[name], _allowed(expected[name]))
             yield from (("answers", text) for text in texts)
     for name in expected:
         if name not in outputs:
             yield "answers", f"the model has no output {name!r}"
+
+
+def _allowed(batch: Any) -> float:
+    """How much outputs of a batch may differ, whichever row."""
+    import numpy as np
+
+    magnitude = np.abs(batch.astype(np.float64))
+    return TOLERANCE * float(magnitude[np.isfinite(magnitude)].max(initial=1.0))
 
 
 def _differences(name: str, value: Any, expected: Any, allowed: float) -> Iterator[str]:
@@ -171,9 +160,7 @@ def _differences(name: str, value: Any, expected: Any, allowed: float) -> Iterat
         )
 
 
-def _dependent_rows(
-    model: Signature, inputs: Mapping[str, Any], allowed: Mapping[str, float]
-) -> Iterator[dict]:
+def _dependent_rows(model: Signature, inputs: Mapping[str, Any]) -> Iterator[dict]:
     """A row must get the same answer alone, and in the reversed batch, as among the others."""
     together = model(inputs)
     last = _num_rows(inputs) - 1
@@ -189,7 +176,7 @@ def _dependent_rows(
         }
         for where, rows in others.items():
             for row in range(last + 1):
-                for text in _differences(name, rows[row], value[row], allowed[name]):
+                for text in _differences(name, rows[row], value[row], _allowed(value)):
                     yield _failure("rows", model.name, f"row {row} {where}: {_as_rows(text)}")
                     return
 
