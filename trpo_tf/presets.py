@@ -199,7 +199,7 @@ _KNOWN = (
         },
         "zoo: batches of 1024, damping 0.01, lambda 0.98, 200k steps, 133; tuning (seeds 100 and "
         "101): 114 and 51 so; nothing else was above that on both: 164 and 17 with discount "
-        "0.999, 135 and -14 then in 2 environments of 512 steps, 14 and 100 with max_kl from 0.04",
+        "0.999, then 135 and -14 in 2 environments of 512 steps, 14 and 100 with max_kl from 0.04",
     ),
     Preset(
         "LunarLanderContinuous",
