@@ -31,6 +31,33 @@ def test_values_of_a_vector_policy(execution):
     np.testing.assert_allclose(values.reshape(8), expected, atol=1e-6)
 
 
+@pytest.mark.parametrize("execution", list(Execution))
+@pytest.mark.parametrize(
+    "space", [gym.spaces.Box(-1, 1, (17,)), gym.spaces.Box(0, 255, (1, 36, 36), np.uint8)]
+)
+def test_bits_do_not_depend_on_the_environments_beside(monkeypatch, execution, space):
+    """A worker's part has the values that the whole has, whatever the number of workers."""
+    monkeypatch.setattr(log_probs, "_IMAGE_CHUNK_ROWS", 4)
+    policy = make_policy(space, DISCRETE)
+    rng = np.random.default_rng(0)
+    observations = (100 * rng.random(size=(6, 4, *space.shape))).astype(space.dtype)
+    actions = rng.integers(3, size=(6, 4)).astype(np.int32)
+    whole, *parts = (
+        np.concatenate(
+            [
+                log_probs.log_prob_function(policy, space, execution)(
+                    take_snapshot(policy), observations[:, columns], actions[:, columns]
+                )
+                for columns in np.split(np.arange(4), num_workers)
+            ],
+            axis=1,
+        )
+        for num_workers in (1, 2, 4)
+    )
+    for part in parts:
+        np.testing.assert_array_equal(part, whole)
+
+
 def test_pictures_go_through_in_chunks(monkeypatch):
     """Sizes of all tensors of the graph: none is a float copy of all pictures."""
     monkeypatch.setattr(log_probs, "_IMAGE_CHUNK_ROWS", 4)

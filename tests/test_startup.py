@@ -56,7 +56,8 @@ def test_everything_is_quiet_by_default(run_code):
 def test_messages_are_shown_when_asked_for(run_code):
     result = run_code(EVERYTHING, environment={"TRPO_TF_VERBOSE": "1"})
     assert result.returncode == 0
-    assert "oneDNN custom operations" in result.stderr
+    # TensorFlow's own notes, of importing and of LiteRT; which ones depends on the processor.
+    assert "\nI0000 " in result.stderr
     assert "XNNPACK" in result.stderr
 
 

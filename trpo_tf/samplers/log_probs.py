@@ -1,4 +1,8 @@
-"""Log-probabilities of a whole rollout in one call."""
+"""Log-probabilities of a whole rollout in one call, an environment at a time.
+
+The last bits of a matrix product depend on how many rows it has. The steps of an environment have
+bits of their own however many environments stand beside it, and so whatever the number of workers.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +29,8 @@ def log_prob_function(
 
     Args:
         policy: a built model.
-        observation_space: of one environment; pictures go through the policy in chunks of rows.
+        observation_space: of one environment; its steps go through the policy together, pictures
+            in chunks of rows.
         execution: how the function is run.
 
     Returns:
@@ -34,25 +39,30 @@ def log_prob_function(
     """
     chunk_rows = _IMAGE_CHUNK_ROWS if _has_images(observation_space) else None
 
-    def row_log_probs(parameters: Any, state: Any, observations: Any, actions: Any) -> Any:
+    def env_log_probs(parameters: Any, state: Any, observations: Any, actions: Any) -> Any:
         def evaluate(rows: tuple[Any, Any]) -> Any:
             distribution = functional.apply(policy, parameters, rows[0], state)
             return tf.cast(distribution.log_prob(rows[1]), tf.float32)
 
-        return chunks.chunked_map(evaluate, (observations, actions), chunk_rows)
+        return tf.map_fn(
+            lambda steps: chunks.chunked_map(evaluate, steps, chunk_rows),
+            (observations, actions),
+            parallel_iterations=1,
+            fn_output_signature=tf.TensorSpec(actions.shape[1:2], tf.float32),
+        )
 
-    compiled = execution.compile(row_log_probs)
+    compiled = execution.compile(env_log_probs)
 
     def log_probs(snapshot: Snapshot, observations: Any, actions: np.ndarray) -> np.ndarray:
-        rows = tf.nest.map_structure(_flat_rows, (observations, actions))
-        values = compiled(snapshot.parameters, snapshot.state, *rows)
-        return values.numpy().reshape(actions.shape[:2])
+        by_env = tf.nest.map_structure(_by_env, (observations, actions))
+        values = compiled(snapshot.parameters, snapshot.state, *by_env)
+        return np.ascontiguousarray(values.numpy().T)
 
     return log_probs
 
 
-def _flat_rows(array: np.ndarray) -> Any:
-    return tf.constant(array.reshape([-1, *array.shape[2:]]))
+def _by_env(array: np.ndarray) -> Any:
+    return tf.constant(np.swapaxes(array, 0, 1))
 
 
 def _has_images(space: gym.Space) -> bool:
