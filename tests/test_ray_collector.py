@@ -13,7 +13,6 @@ import pytest
 import ray_environments
 from ray_environments import RECIPE, small_policy, troubled_recipe
 
-from trpo_tf.failure import what_and_where
 from trpo_tf.samplers import take_snapshot
 from trpo_tf.samplers.collectors import CollectorLost
 from trpo_tf.samplers.ray_collector import RayCollector, SnapshotStore
@@ -64,17 +63,6 @@ def test_a_worker_collects_dies_and_is_followed_by_another(make_collector):
     assert collector.kill()
     with pytest.raises(CollectorLost):
         collector.collect(snapshot)
-
-
-def test_what_the_environment_raises_arrives_with_its_class_and_traceback(make_collector):
-    collector = make_collector(troubled_recipe(None))
-    collector.prepare()
-    with pytest.raises(ZeroDivisionError, match="the pole is gone") as caught:
-        collector.collect(take_snapshot(small_policy()))
-    assert "ray_environments.py" in str(caught.value)
-    what, where = what_and_where(caught.value)
-    assert what == "ZeroDivisionError: the pole is gone"
-    assert re.search(r"ray_environments\.py:\d+, in step$", where)
 
 
 def test_a_dead_process_of_its_environments_is_a_death_of_the_worker(make_collector, tmp_path):

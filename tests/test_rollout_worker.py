@@ -39,14 +39,16 @@ def assert_same_rollout(one, other):
         np.testing.assert_array_equal(rows, twin, err_msg=name)
 
 
-def test_workers_side_by_side_collect_what_one_sampler_of_all_environments_does():
+@pytest.mark.parametrize("num_workers", [1, 2, 4])
+def test_workers_side_by_side_collect_what_one_sampler_of_all_environments_does(num_workers):
     policy = small_policy(seed=3)
     whole = Sampler(make_envs(4, 0), policy, num_steps=6, seed=5)
-    workers = [started(index=index) for index in range(2)]
+    recipe = RECIPE._replace(num_envs=4 // num_workers)
+    workers = [started(recipe, index) for index in range(num_workers)]
     for _ in range(2):
         rollout, episodes = whole.collect()
         parts = [worker.collect(take_snapshot(policy)) for worker in workers]
-        for part, columns in zip(parts, (slice(0, 2), slice(2, 4)), strict=True):
+        for part, columns in zip(parts, np.split(np.arange(4), num_workers), strict=True):
             assert_same_rollout(
                 part.rollout, type(rollout)(*(rows[:, columns] for rows in rollout))
             )
