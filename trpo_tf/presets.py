@@ -5,8 +5,10 @@ id without module and version, so `Walker2d`, `Walker2d-v5` and `my_module:Walke
 
 Where a reason says "zoo" it means the tuned settings of rl-baselines3-zoo; "trial" means one run of
 one million steps on Gymnasium's -v5 tasks with 16 environments of 128 steps, mean return of the
-deterministic policy over 20 episodes; "tuning" one of half a million steps on a seed that no table
-reports, in experiments/mujoco/tuning.csv, the same mean return.
+deterministic policy over 20 episodes; "tuning" one on a seed that no table reports, of half a
+million steps (classic control and Box2D: of the preset's total_steps) unless another number is
+named, the same mean return. Most are in tuning.csv of experiments/mujoco and experiments/classic,
+some older ones in no file.
 """
 
 from __future__ import annotations
