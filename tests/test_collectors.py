@@ -143,7 +143,8 @@ def test_a_life_ends_with_its_processes_and_another_follows(policy: Any) -> None
             assert not any(process.is_alive() for process in processes)
             assert sampler.state() == first.state, "the unfinished rollout never was"
             collector.prepare()
-            assert made[-1] == (NUM_ENVS, life_seed(3, 0, life))
+            next_step = first.state["next_step"]
+            assert made[-1] == (NUM_ENVS, life_seed(3, 0, life, next_step))
             part = collector.collect(take_snapshot(policy))
             # Places of new episodes: the environments count theirs from a reset.
             np.testing.assert_array_equal(part.rollout.observations[0, :, 1:3], 0)
@@ -177,7 +178,8 @@ def test_environments_are_described(policy: Any) -> None:
 
 
 def test_each_life_has_seeds_of_its_own() -> None:
-    assert life_seed(5, 8, 0) == 13
-    seeds = {life_seed(seed, 8, life) for seed in range(10) for life in range(1, 20)}
-    assert len(seeds) == 190
+    assert life_seed(5, 8, 0, 0) == 13
+    lives = [(0, 0), *((life, step) for life in range(20) for step in (64, 128))]
+    seeds = {life_seed(seed, 8, *life) for seed in range(10) for life in lives}
+    assert len(seeds) == 410
     assert all(0 <= seed < 2**30 for seed in seeds), "room for the environments' numbers"

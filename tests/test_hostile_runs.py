@@ -434,6 +434,10 @@ NAMES: dict[str, Spoil] = {
         setting("settings", "sampler", value="ray"),
         setting("settings", "ray_address", value="203.0.113.1:6379"),
     ),
+    "model file": in_turn(
+        setting("settings", "env", value="Ant-v5"),
+        setting("settings", "env_kwargs", value={"xml_file": "/etc/passwd"}),
+    ),
     "nothing": setting("settings", "env", value="NoSuchEnv-v0"),
     "parent": setting("settings", "env", value="x/.."),
     "path": setting("settings", "env", value="../../../tmp/x"),
@@ -511,6 +515,17 @@ def test_names(good_run: Path, tmp_path: Path, capsys: Any, name: str) -> None:
         check(run, tmp_path, by_exporting, capsys)
 
 
+def test_a_cluster_is_not_joined_because_workers_are_asked_for(
+    good_run: Path, tmp_path: Path
+) -> None:
+    address = setting("settings", "ray_address", value="203.0.113.1:6379")
+    run = hostile(good_run, tmp_path, address)
+    with pytest.raises(ValueError, match="Give --ray_address if you trust it"):
+        changed_record({"sampler": "ray"}, run)
+    own = {"sampler": "ray", "ray_address": None}
+    assert changed_record(own, run).config.ray_address is None
+
+
 def test_a_terminal_only_shows_what_a_stranger_wrote(
     good_run: Path, tmp_path: Path, capsys: Any
 ) -> None:
@@ -539,7 +554,7 @@ def test_an_export_stays_in_its_place(good_run: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", PROGRESS)
-@pytest.mark.filterwarnings("ignore:Line .* is damaged")
+@pytest.mark.filterwarnings("ignore:Line .* cannot be read")
 def test_progress(good_run: Path, tmp_path: Path, capsys: Any, name: str) -> None:
     check(hostile(good_run, tmp_path, PROGRESS[name]), tmp_path, by_comparing, capsys)
 

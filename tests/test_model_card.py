@@ -7,13 +7,17 @@ import json
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import pytest
 
 from trpo_tf.config import TRPOConfig
-from trpo_tf.model_card import json_value, training_summary
+from trpo_tf.model_card import json_value, returns_summary, training_summary
 from trpo_tf.presets import resolve
+from trpo_tf.run_record import RunRecord
 from trpo_tf.types import EpisodeStats
+
+SPACES = gym.spaces.Box(-1, 1, (2,)), gym.spaces.Discrete(2)
 
 
 @dataclasses.dataclass
@@ -50,19 +54,26 @@ def test_what_json_lacks_is_refused(value: Any) -> None:
 
 def test_a_training_run_is_summed_up() -> None:
     config, origins = resolve("HalfCheetah", {"seed": 3})
-    evaluation = EpisodeStats(np.array([1.0, 3.0]), np.array([5, 6]))
-    summary = training_summary(config, origins, 7, 14336, evaluation)
+    record = RunRecord(config, origins, *SPACES, ({"started": "now"}, {"started": "later"}))
+    summary = training_summary(record, 7, 14336)
     assert summary["env"] == "HalfCheetah"
     assert summary["preset"] == "HalfCheetah"
     assert (summary["updates"], summary["env_steps"]) == (7, 14336)
-    assert summary["returns"] == {"mean": 2.0, "std": 1.0, "episodes": 2}
+    assert summary["started"] == "now"
     assert TRPOConfig.from_json(summary["config"]) == config
     assert summary["origins"]["seed"] == "flag"
     assert json_value(summary) == summary
 
 
 def test_without_a_preset_it_is_the_default_one() -> None:
-    summary = training_summary(*resolve("Unheard-v0", {}), 0, None)
+    summary = training_summary(RunRecord(*resolve("Unheard-v0", {}), *SPACES), 0, None)
     assert summary["preset"] == "default"
     assert summary["env_steps"] is None
-    assert "returns" not in summary
+    assert summary["started"] is None
+
+
+def test_returns_stand_beside_it_if_there_are_any() -> None:
+    evaluation = EpisodeStats(np.array([1.0, 3.0]), np.array([5, 6]))
+    expected = {"returns": {"mean": 2.0, "std": 1.0, "episodes": 2}}
+    assert json_value(returns_summary(evaluation)) == expected
+    assert returns_summary(None) == {}

@@ -54,7 +54,7 @@ def test_existing_file_is_not_overwritten(path):
     assert path.read_text() == "mine"
 
 
-@pytest.mark.parametrize(("after", "kept"), [(0, []), (2, [1, 2]), (9, [1, 2, 3, 4])])
+@pytest.mark.parametrize(("after", "kept"), [(0, []), (2, [1, 2]), (4, [1, 2, 3, 4])])
 def test_continued_behind_an_update(path, after, kept):
     write(path, [1, 2, 3, 4])
     write(path, [10], after)
@@ -82,15 +82,48 @@ def test_line_that_a_kill_cut_short(path, tail):
 
 
 @pytest.mark.parametrize("line", [b"3,0.0", b"\0\0\0", b"x,0.1,ACCEPTED", b"\xff\xfe,1,2", b""])
-def test_damaged_line_ends_the_reading_with_a_warning(path, line):
+def test_damaged_lines_are_left_out_with_a_warning_and_kept_beside(path, line):
     write(path, [1, 2])
     with path.open("ab") as file:
         file.write(line + b"\n4,0.04,ACCEPTED\n")
-    with pytest.warns(RuntimeWarning, match=r"Line 4 of .*progress\.csv is damaged"):
-        assert read_progress(path)["update"].tolist() == [1, 2]
-    with pytest.warns(RuntimeWarning, match="Line 4"):
+    content = path.read_bytes()
+    with pytest.warns(RuntimeWarning, match=r"Line 4 of .*progress\.csv cannot be read"):
+        assert read_progress(path)["update"].tolist() == [1, 2, 4]
+    with pytest.warns(RuntimeWarning) as caught:
         write(path, [5], after=4)
-    assert read_progress(path)["update"].tolist() == [1, 2, 5]
+    assert "Line 4" in str(caught[0].message)
+    assert "lacks 1 of its 4 rows; what was there is kept as damaged-" in str(caught[1].message)
+    assert read_progress(path)["update"].tolist() == [1, 2, 4, 5]
+    assert path.with_name("damaged-progress.csv").read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    ("damage", "kept", "words"),
+    [
+        (lambda _: None, [], "lacks 4 of its 4 rows; the file is gone"),
+        (lambda _: b"", [], "lacks 4 of its 4 rows"),
+        (lambda content: content[:45], [1], "lacks 3 of its 4 rows"),
+        (lambda content: content.replace(b"\n2,", b"\n92,"), [1, 3, 4], "lacks 1 of its 4 rows"),
+        (lambda content: content.replace(b"\n2,", b"\n3,"), [1, 3, 4], "lacks 1 of its 4 rows"),
+        (lambda content: content.replace(b"\n2,", b"\n2.5,"), [1, 3, 4], "lacks 1 of its 4 rows"),
+    ],
+)
+def test_rows_that_are_missing_are_missed(path, damage, kept, words):
+    write(path, [1, 2, 3, 4])
+    damaged = damage(path.read_bytes())
+    path.unlink() if damaged is None else path.write_bytes(damaged)
+    with pytest.warns(RuntimeWarning, match=words):
+        write(path, [5], after=4)
+    assert read_progress(path)["update"].tolist() == [*kept, 5]
+    if damaged is not None:
+        assert path.with_name("damaged-progress.csv").read_bytes() == damaged
+
+
+def test_a_file_that_no_run_writes_is_not_read(path, monkeypatch):
+    write(path, [1, 2])
+    monkeypatch.setattr(progress_file, "_MOST_BYTES", 20)
+    with pytest.raises(ValueError, match="more than 20 bytes"):
+        read_progress(path)
 
 
 def test_doubled_updates_are_removed(path):

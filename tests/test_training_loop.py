@@ -471,3 +471,43 @@ def test_a_signal_in_the_last_update_does_not_undo_the_end(monkeypatch: pytest.M
     with loop(session) as training, Interruption() as interruption:
         assert training.run(interruption)
         assert interruption.signal_number is signal.SIGTERM
+
+
+def test_a_model_is_published_once_whenever_the_run_is_killed() -> None:
+    """After the model has its number, before the run is marked as finished."""
+    session = begin("killed")
+    with loop(session) as training, Interruption() as interruption:
+        assert training.run(interruption)
+        first = training.publish("model")
+    for _ in range(2):
+        with loop(resume("killed")) as training, Interruption() as interruption:
+            assert training.run(interruption)
+            assert training.publish("model") == first
+            assert training.publish("elsewhere").name == "1"
+    with loop(resume("killed", total_steps=256)) as training, Interruption() as interruption:
+        assert training.run(interruption)
+        assert training.publish("model").name == "2"
+    assert train(begin("other", seed=1))
+    with loop(resume("other")) as training:
+        assert training.publish("model").name == "3"
+
+
+def test_an_evaluation_that_is_not_finite_is_never_the_best(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    returns = iter([np.nan, -np.inf, 3.0, np.nan, 2.0])
+
+    def evaluate(*_: Any) -> EpisodeStats:
+        return EpisodeStats(np.array([next(returns)]), np.array([1]))
+
+    monkeypatch.setattr(training_loop, "evaluate", evaluate)
+    bests = []
+    with loop(begin("one", eval_every=1)) as training:
+        for _ in range(5):
+            training._evaluate(training.env_steps - 1)
+            bests.append(training.best_return)
+        assert bests == [None, None, 3.0, 3.0, 3.0]
+        training.best_return = np.nan
+        training.save()
+    with loop(resume("one")) as training:
+        assert training.best_return == 3.0

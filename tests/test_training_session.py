@@ -16,7 +16,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from trpo_tf import training_session
+from trpo_tf import assembly, training_session
 from trpo_tf.checkpoint import latest_checkpoint, save_checkpoint
 from trpo_tf.config import TRPOConfig, setting_names
 from trpo_tf.manifest import write_manifest
@@ -357,3 +357,27 @@ def test_weights_that_do_not_fit_are_refused() -> None:
         pass
     with pytest.raises(FileNotFoundError, match="nowhere holds no run"):
         training_session.settle({}, "nowhere")
+
+
+def test_environments_that_are_seeded_when_they_are_made_begin_other_episodes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seeds = []
+    make = assembly.make_env
+
+    def noting(config: TRPOConfig, num_envs: int, seed: int) -> gym.vector.VectorEnv:
+        seeds.append(seed)
+        return make(config, num_envs, seed)
+
+    monkeypatch.setattr(assembly, "make_env", noting)
+    with begun("one", seed=7) as session:
+        save(session)
+    for next_step in (16, 16, 32):
+        session = training_session.resume({}, "one", [])
+        assert isinstance(session, Session)
+        with contextlib.closing(session):
+            save(session, sampler={"next_step": next_step, "env_steps": 0})
+    assert seeds[:2] == [7, 7], "nothing was collected yet"
+    assert seeds[2] == seeds[3] != 7
+    with contextlib.closing(training_session.resume({}, "one", [])):
+        assert len(set(seeds)) == 3

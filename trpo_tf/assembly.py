@@ -30,6 +30,7 @@ from trpo_tf.samplers import (
     Sampler,
     vector_env,
 )
+from trpo_tf.samplers.collectors import life_seed
 from trpo_tf.trpo import TRPO
 from trpo_tf.types import Correction
 from trpo_tf.value_function import make_value_function
@@ -280,8 +281,13 @@ def _make_ray_sampler(
     )
 
 
-def assemble(config: TRPOConfig) -> Components:
+def assemble(config: TRPOConfig, next_step: int = 0) -> Components:
     """Makes everything that trains, environments included.
+
+    Args:
+        config: of the run.
+        next_step: of a sampler's state that will be restored; environments that are seeded when
+            they are made (EnvPool's) then begin other episodes than at the start of the run.
 
     Raises:
         ValueError: the environment's spaces are not supported, or its autoreset mode is another
@@ -289,7 +295,8 @@ def assemble(config: TRPOConfig) -> Components:
         ImportError: the environment or the sampler needs an extra that is not installed.
         ConnectionError: there is no Ray cluster at the address.
     """
-    env = make_env(config, 1 if config.sampler == "ray" else config.num_envs, config.seed)
+    num_envs = 1 if config.sampler == "ray" else config.num_envs
+    env = make_env(config, num_envs, life_seed(config.seed, 0, 0, next_step))
     try:
         models = make_models(config, env.single_observation_space, env.single_action_space)
         sampler = make_sampler(config, models.policy, env)

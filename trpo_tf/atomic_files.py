@@ -54,7 +54,7 @@ def atomic_directory(final_path: str | os.PathLike[str]) -> Iterator[Path]:
                 yield temporary
             _fsync_tree(temporary)
             _refuse_existing(final)
-            os.rename(temporary, final)
+            _rename(temporary, final)
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
             raise
@@ -213,6 +213,16 @@ def _locked_temporary_directory(final: Path) -> tuple[Path, int]:
         os.close(descriptor)
 
 
+def _rename(temporary: Path, final: Path) -> None:
+    try:
+        os.rename(temporary, final)
+    except OSError as error:
+        # Another's directory came between the look and the renaming.
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(final)) from error
+
+
 def _fsync_tree(directory: Path) -> None:
     for folder, _, files in os.walk(directory):
         for name in files:
@@ -228,8 +238,10 @@ def _fsync_tree(directory: Path) -> None:
 
 def _remove_if_abandoned(entry: os.DirEntry[str]) -> bool:
     try:
-        # O_NONBLOCK: a pipe under such a name must not hang the cleaning.
-        descriptor = os.open(entry.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        # Network file systems lock a file alone that may be written. O_NONBLOCK: a pipe under such
+        # a name must not hang the cleaning.
+        access = os.O_RDONLY if entry.is_dir(follow_symlinks=False) else os.O_RDWR
+        descriptor = os.open(entry.path, access | os.O_NOFOLLOW | os.O_NONBLOCK)
     except FileNotFoundError:
         return False
     except OSError as error:

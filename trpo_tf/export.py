@@ -44,7 +44,8 @@ flags.DEFINE_string(
 flags.DEFINE_integer(
     "keep_versions",
     None,
-    "How many of the newest versions stay in the base directory. Default: all.",
+    "How many of the newest versions stay in the base directory; the others are removed. Never let "
+    "it remove a version that a serving config names: servers unload what is gone. Default: all.",
     flag_values=FLAGS,
 )
 
@@ -60,9 +61,7 @@ def main(values: Any) -> None:
         run.policy,
         values.export_dir or default_base(env_id),
         value_function=run.value_function,
-        metadata=training_summary(
-            run.config, run.record.origins, run.step, run.state.get("env_steps")
-        ),
+        metadata=training_summary(run.record, run.step, run.state.get("env_steps")),
         verify=values.verify,
         keep_versions=values.keep_versions,
     )

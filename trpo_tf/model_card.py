@@ -15,8 +15,8 @@ import gymnasium as gym
 import numpy as np
 
 from trpo_tf import policies
-from trpo_tf.config import TRPOConfig
 from trpo_tf.distribution_parameters import class_name
+from trpo_tf.run_record import RunRecord
 from trpo_tf.space_json import space_to_json
 from trpo_tf.types import EpisodeStats
 
@@ -68,42 +68,49 @@ def model_card(
     }
 
 
-def training_summary(
-    config: TRPOConfig,
-    origins: Mapping[str, str],
-    updates: int,
-    env_steps: int | None,
-    evaluation: EpisodeStats | None = None,
-) -> dict[str, Any]:
+def training_summary(record: RunRecord, updates: int, env_steps: int | None) -> dict[str, Any]:
     """How a policy was trained, for the `metadata` of `export_policy`.
 
     Args:
-        config: the run's settings.
-        origins: where each setting came from, as `presets.resolve` gives it.
+        record: the run's.
         updates: how many there were.
         env_steps: how many the environments took; None if it is not known.
-        evaluation: whole episodes of the deterministic policy, if they were played.
 
-    >>> summary = training_summary(TRPOConfig(env="CartPole-v1"), {"env": "flag"}, 3, 6144)
+    >>> from trpo_tf.config import TRPOConfig
+    >>> spaces = gym.spaces.Box(-1, 1, (4,)), gym.spaces.Discrete(2)
+    >>> record = RunRecord(TRPOConfig(env="CartPole-v1"), {"env": "flag"}, *spaces)
+    >>> summary = training_summary(record, 3, 6144)
     >>> summary["env"], summary["preset"], summary["updates"], summary["env_steps"]
     ('CartPole-v1', 'default', 3, 6144)
     """
-    presets = {origin for origin in origins.values() if origin.startswith("preset ")}
-    summary: dict[str, Any] = {
-        "env": config.env,
+    presets = {origin for origin in record.origins.values() if origin.startswith("preset ")}
+    return {
+        "env": record.config.env,
         "preset": min(presets, default="default").removeprefix("preset "),
+        "started": record.sessions[0].get("started") if record.sessions else None,
         "updates": updates,
         "env_steps": env_steps,
-        "config": config.to_json(),
-        "origins": dict(origins),
+        "config": record.config.to_json(),
+        "origins": dict(record.origins),
     }
-    if evaluation is not None:
-        summary["returns"] = {
-            "mean": float(evaluation.returns.mean()),
-            "std": float(evaluation.returns.std()),
-            "episodes": len(evaluation.returns),
+
+
+def returns_summary(evaluation: EpisodeStats | None) -> dict[str, Any]:
+    """What whole episodes of the deterministic policy returned, beside the summary; empty if none.
+
+    >>> returns_summary(EpisodeStats(np.array([1.0, 3.0]), np.array([5, 6])))
+    {'returns': {'mean': 2.0, 'std': 1.0, 'episodes': 2}}
+    """
+    if evaluation is None:
+        return {}
+    returns = evaluation.returns
+    return {
+        "returns": {
+            "mean": float(returns.mean()),
+            "std": float(returns.std()),
+            "episodes": len(returns),
         }
-    return summary
+    }
 
 
 def json_value(value: Any) -> Any:

@@ -16,6 +16,9 @@ import numpy as np
 from trpo_tf import atomic_files
 
 KEY = "update"
+# A row takes some 400 bytes: millions of updates.
+_MOST_BYTES = 2**32
+_MOST_HEADER_BYTES = 2**20
 
 
 class ProgressFile:
@@ -26,9 +29,11 @@ class ProgressFile:
 
     Args:
         path: the file. A new one is made unless it is continued.
-        columns: names; the first is `update`, a number that grows from row to row.
+        columns: names; the first is `update`, which counts from 1, a row each.
         after: continue the file behind the row of this update; later rows, and a line that a kill
-            cut short, are removed in one step. None: the file must not exist yet.
+            cut short, are removed in one step. If rows up to this one are missing, or the file is,
+            a warning says how many, and what was there is kept beside it as
+            `damaged-<name>`. None: the file must not exist yet.
 
     Raises:
         FileExistsError: `after` is None and the file exists.
@@ -98,29 +103,41 @@ class ProgressFile:
                 os.write(self._descriptor, line[written:])
 
     def _cut(self, after: int) -> None:
-        if not os.path.lexists(self.path):
-            return
-        header, rows = read_cells(self.path)
-        if not header:
-            self.path.unlink()
-            return
-        self.columns = header
-        key = header.index(KEY)
-        kept: list[list[str]] = []
+        is_there = os.path.lexists(self.path)
+        header, rows = read_cells(self.path) if is_there else ([], [])
+        self.columns = header or self.columns
+        kept: dict[float, list[str]] = {}
         for row in rows:
-            update = _number(row[key])
-            if update <= after and (not kept or update > _number(kept[-1][key])):
-                kept.append(row)
-        text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows([header, *kept])
-        atomic_files.atomic_write_text(self.path, text.getvalue())
+            update = _number(row[header.index(KEY)])
+            if 1 <= update <= after and update.is_integer():
+                kept.setdefault(update, row)
+        missing = after - len(kept)
+        if missing:
+            self._warn_of_missing(missing, after, is_there)
+        if is_there:
+            text = io.StringIO()
+            lines = [self.columns, *(kept[update] for update in sorted(kept))]
+            csv.writer(text, lineterminator="\n").writerows(lines)
+            atomic_files.atomic_write_text(self.path, text.getvalue())
+
+    def _warn_of_missing(self, missing: int, after: int, is_there: bool) -> None:
+        """Every row is on the disk before its checkpoint is, so a gap is damage, never a kill."""
+        what_was_there = "the file is gone"
+        if is_there:
+            aside = self.path.with_name(f"damaged-{self.path.name}")
+            atomic_files.atomic_write_bytes(aside, self.path.read_bytes())
+            what_was_there = f"what was there is kept as {aside.name}"
+        warnings.warn(
+            f"{self.path} lacks {missing} of its {after} rows; {what_was_there}.",
+            RuntimeWarning,
+            stacklevel=4,
+        )
 
 
 def read_progress(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     """Reads the columns of a progress file.
 
-    A last line that a kill cut short is left out; so is, with a warning, all that follows a
-    damaged line.
+    A last line that a kill cut short is left out; so are, with a warning, damaged lines.
 
     Args:
         path: a `progress.csv`.
@@ -145,7 +162,8 @@ def has_rows(path: str | os.PathLike[str]) -> bool:
     """
     if not os.path.lexists(path):
         return False
-    _, _, behind = Path(path).read_bytes().partition(b"\n")
+    with Path(path).open("rb") as file:
+        _, _, behind = file.read(_MOST_HEADER_BYTES).partition(b"\n")
     return bool(behind)
 
 
@@ -175,6 +193,8 @@ def read_cells(path: str | os.PathLike[str]) -> tuple[list[str], list[list[str]]
         FileNotFoundError: there is no such file.
         ValueError: it is no progress file.
     """
+    if os.stat(path).st_size > _MOST_BYTES:
+        raise ValueError(f"{path} is no progress file: it has more than {_MOST_BYTES} bytes.")
     content = Path(path).read_bytes()
     lines = content.split(b"\n")
     # What stands behind the last line break was cut short.
@@ -191,18 +211,16 @@ def read_cells(path: str | os.PathLike[str]) -> tuple[list[str], list[list[str]]
             f"{path} is no progress file: its first line must name the columns, {KEY!r} among "
             "them. Move it away or restore it."
         )
-    rows: list[list[str]] = []
-    for number, line in enumerate(lines[1:], start=2):
-        row = _row(line, header)
-        if row is None:
-            warnings.warn(
-                f"Line {number} of {path} is damaged; it and what follows are left out.",
-                RuntimeWarning,
-                stacklevel=3,
-            )
-            break
-        rows.append(row)
-    return header, rows
+    rows = [_row(line, header) for line in lines[1:]]
+    damaged = [number for number, row in enumerate(rows, start=2) if row is None]
+    if damaged:
+        others = f" and {len(damaged) - 1} more" if damaged[1:] else ""
+        warnings.warn(
+            f"Line {damaged[0]}{others} of {path} cannot be read and is left out.",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+    return header, [row for row in rows if row is not None]
 
 
 def _row(line: bytes, header: list[str]) -> list[str] | None:

@@ -154,10 +154,12 @@ def _train(session: Session, values: Any) -> int | None:
             log.note("Compiling the update, which takes some seconds.")
         is_done = loop.run(interruption)
         if is_done:
-            version = loop.export(_export_dir(values, config))
+            version = loop.publish(_export_dir(values, config))
+            # Before the run is marked as finished, after which nothing of it is done again.
+            curve = _draw_curve(session)
             loop.save(exported=str(version))
     if is_done:
-        _report(session, loop, version)
+        _report(session, loop, version, curve)
         return None
     number = interruption.signal_number
     assert number is not None
@@ -172,10 +174,22 @@ def _opening(session: Session) -> str:
     if not session.is_resumed:
         return f"Training in {session.run.path}"
     how = "go on exactly where they were" if session.environments_go_on else "begin with a reset"
-    return f"Continuing in {session.run.path}; its environments {how}."
+    is_replaying = session.run.record.config.replay_rollouts > 1
+    lost = ", and the rollouts that it would replay are collected anew" if is_replaying else ""
+    return f"Continuing in {session.run.path}; its environments {how}{lost}."
 
 
-def _report(session: Session, loop: TrainingLoop, version: Path) -> None:
+def _draw_curve(session: Session) -> str:
+    """Draws the learning curve; returns a line about it."""
+    run = session.run
+    try:
+        plot_learning_curve(run.progress_path, run.learning_curve_path, run.record.config.env)
+    except ImportError as error:
+        return str(error)
+    return f"Learning curve: {run.learning_curve_path}"
+
+
+def _report(session: Session, loop: TrainingLoop, version: Path, curve: str) -> None:
     run, config = session.run, session.run.record.config
     print(f"Trained for {loop.env_steps:,} steps in {loop.updates:,} updates: {run.path}")
     if loop.evaluation is not None:
@@ -183,11 +197,7 @@ def _report(session: Session, loop: TrainingLoop, version: Path) -> None:
         print(f"Evaluation: {readable(np.mean(returns))} ± {readable(np.std(returns))}")
     if loop.best_return is not None:
         print(f"Best evaluation: {readable(loop.best_return)}, kept in {run.best_policy_path}")
-    try:
-        plot_learning_curve(run.progress_path, run.learning_curve_path, config.env)
-        print(f"Learning curve: {run.learning_curve_path}")
-    except ImportError as error:
-        print(error)
+    print(curve)
     print(command_line.how_to_use(version, config.env, config.env_kwargs))
     print(f"      or: {training_report.container_command(version)}")
 

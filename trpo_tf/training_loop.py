@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +19,13 @@ from trpo_tf.evaluation import deterministic_actor, evaluate
 from trpo_tf.failure import what_and_where
 from trpo_tf.interruption import Interruption
 from trpo_tf.metrics import ProgressLog
-from trpo_tf.model_card import METADATA_FILE, MOST_METADATA_BYTES, training_summary
+from trpo_tf.model_card import (
+    METADATA_FILE,
+    MOST_METADATA_BYTES,
+    json_value,
+    returns_summary,
+    training_summary,
+)
 from trpo_tf.model_versions import find_version
 from trpo_tf.plain_file import read_plain_file
 from trpo_tf.samplers import WorkersLost
@@ -49,7 +57,7 @@ class TrainingLoop:
         # After a kill the kept policy can be newer than the checkpoint.
         known = session.state.get("best_return"), _kept_return(session.run.best_policy_path)
         self.best_return: float | None = max(
-            (mean for mean in known if mean is not None), default=None
+            (mean for mean in known if mean is not None and math.isfinite(mean)), default=None
         )
         self.evaluation: EpisodeStats | None = None
         self._log = log
@@ -122,23 +130,35 @@ class TrainingLoop:
         )
         self._saved_at = self.updates
 
-    def export(self, export_dir: str | os.PathLike[str], verify: bool = True) -> Path:
-        """Writes policy and value function as the next version of a served model.
+    def publish(self, export_dir: str | os.PathLike[str]) -> Path:
+        """Exports the trained policy, unless a life that was killed after that has done so already.
 
         Args:
             export_dir: the model's base directory.
-            verify: as in `export_policy`.
+
+        Returns:
+            The version's directory.
         """
-        components, record = self.session.components, self.session.run.record
+        if self.session.is_resumed:
+            summary = json_value(self._summary())
+            training = _training_of(Path(export_dir))
+            if all(training.get(name) == value for name, value in summary.items()):
+                return find_version(export_dir)
+        return self._export(Path(export_dir))
+
+    def _export(self, base: Path, verify: bool = True) -> Path:
+        """Writes policy and value function as the next version of a served model."""
+        components = self.session.components
         return saved_model.export_policy(
             components.policy,
-            export_dir,
+            base,
             value_function=components.value_function,
-            metadata=training_summary(
-                record.config, record.origins, self.updates, self.env_steps, self.evaluation
-            ),
+            metadata={**self._summary(), **returns_summary(self.evaluation)},
             verify=verify,
         )
+
+    def _summary(self) -> dict[str, Any]:
+        return training_summary(self.session.run.record, self.updates, self.env_steps)
 
     def _iterate(self) -> None:
         sampler = self.session.components.sampler
@@ -164,13 +184,14 @@ class TrainingLoop:
 
     def _collect(self) -> tuple[Rollout, EpisodeStats]:
         """The next rollout; saves before it raises that workers are lost."""
-        with self._failures_named():
-            try:
+        try:
+            with self._failures_named():
                 return self.session.components.sampler.collect()
-            except (WorkersLost, TimeoutError):
+        except TrainingStopped as stopped:
+            if isinstance(stopped.__cause__, WorkersLost | TimeoutError):
                 # Only the environments are in the middle of something: all updates are whole.
                 self.save()
-                raise
+            raise
 
     @contextmanager
     def _failures_named(self) -> Iterator[None]:
@@ -202,7 +223,9 @@ class TrainingLoop:
                 config.seed,
             )
         mean_return = float(np.mean(self.evaluation.returns))
-        if self.best_return is None or mean_return > self.best_return:
+        is_best = self.best_return is None or mean_return > self.best_return
+        # Nothing is larger than NaN, which would stay the best for ever.
+        if is_best and math.isfinite(mean_return):
             self.best_return = mean_return
             self._keep_best()
         return self.evaluation
@@ -212,7 +235,7 @@ class TrainingLoop:
         base = self.session.run.best_policy_path
         earlier = list(base.glob("[0-9]*"))
         # Kept beside the run, not published: the proof would hold training up every time.
-        self.export(base, verify=False)
+        self._export(base, verify=False)
         for version in earlier:
             atomic_files.remove_directory(version)
 
@@ -238,8 +261,15 @@ class TrainingLoop:
 def _kept_return(base: Path) -> float | None:
     """The mean return of the best policy so far, as its export says; None if nothing says it."""
     try:
-        path = find_version(base) / "assets.extra" / METADATA_FILE
-        metadata = json.loads(read_plain_file(path, MOST_METADATA_BYTES))
-        return float(metadata["training"]["returns"]["mean"])
-    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
+        return float(_training_of(base)["returns"]["mean"])
+    except (ValueError, KeyError, TypeError, OverflowError):
         return None
+
+
+def _training_of(base: Path) -> dict[str, Any]:
+    """How the newest version of a model came about, as it says; empty if it says nothing."""
+    try:
+        path = find_version(base) / "assets.extra" / METADATA_FILE
+        return dict(json.loads(read_plain_file(path, MOST_METADATA_BYTES))["training"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return {}

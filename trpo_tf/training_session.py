@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,7 +22,7 @@ from trpo_tf.model_versions import whole_versions
 from trpo_tf.presets import resolve
 from trpo_tf.progress_file import has_rows
 from trpo_tf.provenance import describe_session
-from trpo_tf.run_directory import RunDirectory, load_run
+from trpo_tf.run_directory import RunDirectory, check_entries, load_run
 from trpo_tf.run_record import RunRecord
 from trpo_tf.samplers.counters import read_counters
 from trpo_tf.setting import shown
@@ -123,15 +124,18 @@ def changed_record(given: Mapping[str, Any], logdir: str | os.PathLike[str]) -> 
     Raises:
         FileNotFoundError: the directory holds no run.
         ValueError: a setting that must not change or that is refused, a damaged record, or one
-            that names a module or a Ray cluster, which run code, and `given` does not.
+            that names a module or a Ray cluster, which run code, or a file for the environment, and
+            `given` does not.
     """
     record = _read_record(logdir)
     if "env" in given:
         given = {**given, "env": resolve_env_id(given["env"])}
     else:
         _refuse_module(record.config, logdir)
-    if record.config.sampler == "ray" and "ray_address" not in given:
+    if given.get("sampler", record.config.sampler) == "ray" and "ray_address" not in given:
         _refuse_cluster(record.config, logdir)
+    if "env_kwargs" not in given:
+        _refuse_paths(record.config, logdir)
     _refuse_changes(record.config, given, FIXED_SETTINGS, f"{logdir} was begun with")
     config = TRPOConfig(**{**record.config.to_json(), **given})
     changed = [name for name in given if getattr(config, name) != getattr(record.config, name)]
@@ -205,7 +209,8 @@ def resume(
         done = _finished(record.config, state)
         if done is not None:
             return done
-        components = assembly.assemble(record.config)
+        next_step = read_counters(state["sampler"]).next_step if state else 0
+        components = assembly.assemble(record.config, next_step)
         undo.callback(components.sampler.close)
         policy = components.policy
         record.check_spaces(policy.observation_space, policy.action_space)
@@ -252,6 +257,16 @@ def _refuse_module(config: TRPOConfig, logdir: str | os.PathLike[str]) -> None:
         raise ValueError(
             f"{logdir} was trained in {config.env!r}, whose module would be imported. Give "
             f"--env={config.env} if you trust it."
+        )
+
+
+def _refuse_paths(config: TRPOConfig, logdir: str | os.PathLike[str]) -> None:
+    """Files that an environment reads, a MuJoCo model say, are not for a stranger to name."""
+    text = json.dumps(config.env_kwargs)
+    if "/" in text or "\\\\" in text:
+        raise ValueError(
+            f"{logdir} was trained with env_kwargs that name a file, {text:.200}. Give "
+            "--env_kwargs if you trust them."
         )
 
 
@@ -339,6 +354,5 @@ def _refuse_lost_weights(record: RunRecord, logdir: str | os.PathLike[str]) -> N
 
 def _read_record(logdir: str | os.PathLike[str]) -> RunRecord:
     path = Path(logdir) / "config.json"
-    if not path.is_file():
-        raise FileNotFoundError(f"{logdir} holds no run (config.json is missing).")
+    check_entries(path.parent)
     return run_record.read_record(path)

@@ -74,9 +74,13 @@ def run_jobs(
     lock = threading.Lock()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
 
+    # This process has imported its code; what it starts later imports what is there then.
+    revision = code_revision()
+
     def run_one(job: Job) -> None:
-        revision = code_revision()
+        _refuse_other_code(revision)
         tables = run(job)
+        _refuse_other_code(revision)
         (result,) = tables[results]
         with lock:
             for name, rows in tables.items():
@@ -131,9 +135,26 @@ def _values(key: dict[str, Any]) -> tuple[str, ...]:
     return tuple(str(value) for value in key.values())
 
 
+def _refuse_other_code(revision: str) -> None:
+    if code_revision() != revision:
+        raise RuntimeError(
+            f"The code is not that of {revision or 'the start'} any more, so the run counts for "
+            "neither. Start the command again."
+        )
+
+
 def append(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Adds rows to a CSV file, with a header if it is new; floats with six digits."""
+    """Adds rows to a CSV file, with a header if it is new; floats with six digits.
+
+    Raises:
+        ValueError: the file has other columns.
+    """
     is_new = not path.exists()
+    if not is_new:
+        with path.open(newline="") as file:
+            columns = next(csv.reader(file), [])
+        if columns != list(rows[0]):
+            raise ValueError(f"{path} has the columns {columns}, the new rows {list(rows[0])}.")
     shown = [
         {name: f"{value:.6g}" if isinstance(value, float) else value for name, value in row.items()}
         for row in rows

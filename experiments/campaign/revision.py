@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import subprocess
+
 from experiments.campaign.process import ROOT
 from trpo_tf import provenance
 
@@ -9,8 +12,13 @@ _CODE = ("*.py", "pyproject.toml")
 
 
 def code_revision() -> str:
-    """The commit, with `-dirty` if code differs from it; "" outside a checkout.
+    """The commit, with `-dirty` and a number of the changes if code differs; "" outside a checkout.
 
     Results that grow beside the code make it no other code.
     """
-    return provenance.git_revision(ROOT, _CODE) or ""
+    revision = provenance.git_revision(ROOT, _CODE) or ""
+    if not revision.endswith("-dirty"):
+        return revision
+    command = ["git", "-C", str(ROOT), "diff", "HEAD", "--", *_CODE]
+    changes = subprocess.run(command, capture_output=True, check=True).stdout
+    return f"{revision}-{hashlib.sha256(changes).hexdigest()[:8]}"

@@ -13,10 +13,12 @@ from experiments.faults.damage import FILES, HOWS, damage
 from experiments.faults.outcome import Outcome
 from experiments.faults.training import SMALL, Ended, Training, train
 
+_PROGRESS = "progress.csv"
 _GONE = ("directory gone", "steps gone")
 CASES = (
     *(f"{name} {how}" for name in FILES for how in HOWS),
     *(f"all {how}" for how in HOWS),
+    *(f"{_PROGRESS} {how}" for how in HOWS),
     *_GONE,
 )
 _SETTINGS = {
@@ -49,6 +51,9 @@ def trial(case: str, number: int, seed: int, runs: Path) -> Outcome:
         for path in checkpoints:
             damage(path / places.choice(FILES), how, places)
         _check_refusal(directory, "No checkpoint in run/checkpoints is whole", outcome)
+    elif name == _PROGRESS:
+        damage(directory / "run" / name, how, places)
+        _check_missed(directory, int(checkpoints[-1].name), outcome)
     else:
         damage(checkpoints[-1] / name, how, places)
         _check_fall_back(directory, before, int(checkpoints[-2].name), outcome)
@@ -109,6 +114,41 @@ def _check_fall_back(
         outcome.book("silent_restarts", "no row was kept")
     outcome.require(kept == step, "lost", f"{kept} rows were kept of {step}")
     outcome.require(after.step > step, "lost", f"the newest checkpoint is {after.step}")
+
+
+def _check_missed(directory: Path, step: int, outcome: Outcome) -> None:
+    """Resumed, it must say which rows are missing, keep all others, and lose no update."""
+    table, aside = directory / "run" / _PROGRESS, directory / "run" / f"damaged-{_PROGRESS}"
+    damaged = table.read_bytes() if table.exists() else None
+    resumed = {"logdir": "run", "export_dir": "model", "resume": True}
+    training = Training(directory, resumed)
+    training.wait_until(lambda: _last_update(table) > step)
+    training.signal(signal.SIGTERM)
+    ended = training.wait()
+    outcome.message = " | ".join(ended.errors)
+    if ended.status == 1 and damaged is not None and "is no progress file" in ended.err:
+        # Not even the names of the columns are left: for a person to decide.
+        outcome.require(table.read_bytes() == damaged, "lost", f"{table} was touched")
+        outcome.require(len(ended.errors) == 1, "violations", f"said {ended.errors}")
+        return
+    require_stopped(ended, outcome)
+    updates = [int(row.split(",")[0]) for row in left_behind.whole_rows(table)]
+    outcome.book("doubled", f"updates {updates}", len(updates) - len(set(updates)))
+    missing = step - len([update for update in updates if update <= step])
+    said = [line for line in ended.errors if f"lacks {missing} of its {step} rows" in line]
+    outcome.require(len(said) == int(missing > 0), "violations", f"said {ended.errors}")
+    if missing and damaged is not None:
+        outcome.require(
+            aside.exists() and aside.read_bytes() == damaged,
+            "lost",
+            f"{aside} is not what was there",
+        )
+
+
+def _last_update(table: Path) -> int:
+    rows = left_behind.whole_rows(table)
+    text = rows[-1].split(",")[0] if rows else ""
+    return int(text) if text.isdecimal() else -1
 
 
 def _check_refusal(directory: Path, words: str, outcome: Outcome) -> None:

@@ -103,6 +103,7 @@ def check_export(logdir: Path, export_dir: Path, outcome: Outcome) -> None:
     if not versions:
         outcome.book("lost", f"{export_dir} has no export")
         return
+    outcome.book("doubled", f"{export_dir} has {len(versions)} exports", len(versions) - 1)
     newest = max(versions, key=lambda path: int(path.name))
     loaded, run = load_policy(newest), load_run(logdir)
     observations = _observations(loaded.observation_space, 256)

@@ -9,6 +9,8 @@ be stopped at any time and goes on. `python -m experiments.faults.report` shows 
 from __future__ import annotations
 
 import functools
+import secrets
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 
@@ -35,7 +37,7 @@ _PARTS = flags.DEFINE_list(
 )
 _KILLS = flags.DEFINE_integer("kills", 300, "SIGKILLs of a training, all its cases together.")
 _WORKERS = flags.DEFINE_integer("workers", 200, "Faults of workers, all cases together.")
-_CORRUPTIONS = flags.DEFINE_integer("corruptions", 52, "Damaged runs, all cases together.")
+_CORRUPTIONS = flags.DEFINE_integer("corruptions", 56, "Damaged runs, all cases together.")
 _IDENTICAL = flags.DEFINE_integer("identical", 10, "Chains of kills that must end alike.")
 _CASES = flags.DEFINE_list("cases", None, "Only cases that have one of these in their name.")
 _SEED = flags.DEFINE_integer("seed", 0, "Of the moments, the places and the victims.")
@@ -74,7 +76,14 @@ def _is_wanted(case: str) -> bool:
 
 def _run_one(job: Job, results: str, runs: Path, seed: int) -> Tables:
     key = job.key
-    outcome = PARTS[key["part"]](key["case"], key["trial"], seed, runs)
+    try:
+        outcome = PARTS[key["part"]](key["case"], key["trial"], seed, runs)
+    except Exception as error:  # noqa: BLE001 (whatever it is, it is booked)
+        # What breaks the trial itself must not be tried again until it goes well.
+        outcome = Outcome()
+        outcome.book("violations", "".join(traceback.format_exception(error)[-2:]))
+        if (runs / key["part"]).exists():
+            (runs / key["part"]).rename(runs / f"broken-{secrets.token_hex(4)}")
     return {results: [outcome.row()]}
 
 

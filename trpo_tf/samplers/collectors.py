@@ -117,7 +117,8 @@ class ThreadCollector:
             assert self._make_env is not None
             self._lives += 1
             sampler = self._sampler
-            seed = life_seed(sampler.seed, sampler.first_env, self._lives)
+            next_step = sampler.state()["next_step"]
+            seed = life_seed(sampler.seed, sampler.first_env, self._lives, next_step)
             sampler.replace_env(self._make_env(sampler.env.num_envs, seed))
             self._is_lost = False
 
@@ -175,13 +176,19 @@ def describe(sampler: Sampler) -> str:
     )
 
 
-def life_seed(seed: int, first_env: int, life: int) -> int:
+def life_seed(seed: int, first_env: int, life: int, next_step: int) -> int:
     """For EnvPool: a life that follows another must not play the same episodes again.
 
-    >>> life_seed(7, 4, 0), life_seed(7, 4, 1) != life_seed(7, 4, 2)
-    (11, True)
+    Args:
+        seed: of the run.
+        first_env: the number of its first environment.
+        life: how many had this place before in this session.
+        next_step: of the sampler when it begins; not 0 after a resumption.
+
+    >>> life_seed(7, 4, 0, 0), len({life_seed(7, 4, life, 8 * life) for life in range(9)})
+    (11, 9)
     """
-    if life == 0:
+    if life == next_step == 0:
         return seed + first_env
-    words = np.random.SeedSequence([seed, first_env, life]).generate_state(1)
+    words = np.random.SeedSequence([seed, first_env, life, next_step]).generate_state(1)
     return int(words[0]) >> 2

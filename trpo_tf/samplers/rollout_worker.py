@@ -74,7 +74,8 @@ class RolloutWorker:
         recipe = self._recipe
         if recipe.intra_op_threads:
             tf.config.threading.set_intra_op_parallelism_threads(recipe.intra_op_threads)
-        seed = life_seed(recipe.seed, self._first_env, life)
+        next_step = 0 if state is None else state["next_step"]
+        seed = life_seed(recipe.seed, self._first_env, life, next_step)
         env = recipe.make_env(recipe.num_envs, seed)
         if env.num_envs != recipe.num_envs:
             raise ValueError(
