@@ -88,7 +88,7 @@ def finish(collector: FakeCollector, snapshot: Snapshot) -> Part:
     count = len(collector.versions)
     row, flag = np.full([1, 1], float(count)), np.zeros([1, 1], bool)
     version = np.full([1, 1], snapshot.version)
-    rollout = Rollout(np.zeros([2, 1, 1]), row, row, row, flag, flag, ~flag, version)
+    rollout = Rollout(np.zeros([2, 1, 1]), row, row, row, ~flag, flag, ~flag, version)
     episodes = EpisodeStats(np.full(1, float(count)), np.ones(1, np.int64))
     return Part(
         rollout, episodes, {"next_step": count, "env_steps": count, "by": collector.name}, 1

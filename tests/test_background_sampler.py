@@ -61,7 +61,11 @@ def part_of(first: float, num_envs: int, num_steps: int = 2) -> Part:
         "one": np.arange((num_steps + 1) * num_envs * 2).reshape(num_steps + 1, num_envs, 2) + first
     }
     flags = rows % 2 == 0
-    rollout = Rollout(observations, rows, rows, rows, flags, ~flags, flags, rows.astype(np.int64))
+    ended = np.zeros([num_steps, num_envs], bool)
+    ended[[0, 1], 0] = True
+    rollout = Rollout(
+        observations, rows, rows, rows, ended, ~flags & ended, flags | ended, rows.astype(np.int64)
+    )
     episodes = EpisodeStats(np.array([first, first + 1]), np.array([1, 2]))
     return Part(rollout, episodes, {}, 0)
 
@@ -80,8 +84,15 @@ def test_parts_stand_side_by_side_in_their_order() -> None:
             assert array.dtype == expected.dtype
         start = end
     assert rollout.rewards.shape == (2, 6)
-    assert episodes.returns.tolist() == [0, 1, 100, 101, 200, 201]
-    assert episodes.lengths.tolist() == [1, 2] * 3
+    # As one sampler of all environments gives them: by time, then by environment.
+    assert episodes.returns.tolist() == [0, 100, 200, 1, 101, 201]
+    assert episodes.lengths.tolist() == [1] * 3 + [2] * 3
+
+
+def test_a_stand_in_for_a_lost_part_has_no_episodes() -> None:
+    lost = part_of(100, 1)._replace(episodes=EpisodeStats(np.zeros(0), np.zeros(0, np.int64)))
+    _, episodes = merge([part_of(0, 2), lost, part_of(200, 3)])
+    assert episodes.returns.tolist() == [0, 200, 1, 201]
 
 
 def counters(next_step: int, env_steps: int, lost: int = 0, dropped: int = 0) -> dict[str, int]:

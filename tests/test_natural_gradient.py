@@ -523,3 +523,24 @@ def test_the_parts_compose_by_hand() -> None:
         numbers(policy) - before, float(info.step_size) * result.solution.numpy(), atol=1e-8
     )
     np.testing.assert_allclose(info.cg_residual_norm, result.residual_norm, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes", "words"),
+    [
+        ("categorical", {"actions": lambda rows: rows[:, None]}, r"actions must be \[N, \*\[\]\]"),
+        ("gaussian", {"actions": lambda rows: rows[:, 0]}, r"actions must be \[N, \*\[2\]\]"),
+        ("gaussian", {"advantages": lambda rows: rows[:, None]}, r"advantages must be \[N\]"),
+        ("gaussian", {"weights": lambda rows: rows[:, None]}, r"must be \[N\]"),
+        ("gaussian", {"advantages": lambda rows: rows[:-1]}, r"advantages must be \[N\]"),
+    ],
+)
+def test_rows_of_a_shape_that_would_spread_over_others_are_refused(
+    kind: str, changes: dict[str, Any], words: str
+) -> None:
+    policy, batch = problem(kind, "float32")
+    spoilt = {
+        name: change(tf.convert_to_tensor(getattr(batch, name))) for name, change in changes.items()
+    }
+    with pytest.raises(ValueError, match=words):
+        optimizer().step(policy, batch._replace(**spoilt))

@@ -50,7 +50,7 @@ def test_with_none_ahead_all_bits_are_those_of_one_sampler(ray_cluster_of_four_c
     for _ in range(3):
         pairs = [sampler.collect() for sampler in samplers]
         tf.nest.map_structure(np.testing.assert_array_equal, pairs[0][0], pairs[1][0])
-        assert sorted(pairs[0][1].returns) == sorted(pairs[1][1].returns)
+        assert pairs[0][1].returns.tolist() == pairs[1][1].returns.tolist()
         infos = [trpo.update(rollout) for trpo, (rollout, _) in zip(learners, pairs, strict=True)]
         assert infos[0] == infos[1]
         assert infos[0].accepted

@@ -60,3 +60,12 @@ def test_rows_that_do_not_count_are_not_looked_at():
     assert first_fault(rollout._replace(mask=mask)) is None
     rollout.observations["eye"][3, 0] = np.nan
     assert "after step 2" in first_fault(rollout._replace(mask=mask))
+
+
+def test_infinity_is_seen_in_narrow_types_too():
+    rollout = sound()
+    eye = rollout.observations["eye"].astype(np.float16)
+    assert first_fault(rollout._replace(observations={"eye": eye})) is None
+    eye[1, 0, 1, 0] = np.inf
+    expected = "environment 0 gave the observation [1, 0] inf after step 0 of the rollout"
+    assert first_fault(rollout._replace(observations={"eye": eye})) == expected

@@ -548,3 +548,44 @@ def test_chunks_agree_with_the_whole() -> None:
         ends.append(parts.variables())
     for name, value in ends[0].items():
         np.testing.assert_allclose(ends[1][name], value, rtol=1e-7, atol=1e-9, err_msg=name)
+
+
+def test_the_unit_of_rewards_does_not_matter_to_the_critic() -> None:
+    """Not even in the first fit: with a power of two not even to its last bit."""
+    ends = []
+    for unit in (1, 1024):
+        parts = make_parts()
+        kernel = parts.value_function.values.kernel
+        # Values of which nothing is known yet are in no unit.
+        kernel.assign(tf.zeros_like(kernel))
+        trpo = parts.trpo()
+        for seed in range(3):
+            rollout = make_rollout(parts.policy, seed)
+            trpo.update(rollout._replace(rewards=rollout.rewards * np.float32(unit)))
+        values = parts.value_function(flat(make_rollout(parts.policy, 9).observations))
+        assert np.ptp(values) > 0.01 * unit
+        ends.append(values.numpy() / unit)
+    np.testing.assert_array_equal(*ends)
+
+
+@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])
+@pytest.mark.parametrize(("narrow", "wide"), [("float32", "float64"), ("float16", "float32")])
+def test_infinity_in_a_narrower_type_is_refused_too(value: float, narrow: str, wide: str) -> None:
+    parts = make_parts(dtype=wide)
+    rollout = make_rollout(parts.policy, seed=0)
+    observations = rollout.observations.astype(narrow)
+    assert parts.trpo().update(rollout._replace(observations=observations)).accepted
+    before = parts.variables()
+    observations[3, 1, 0] = value
+    info = parts.trpo().update(rollout._replace(observations=observations))
+    assert info.status is StepStatus.NON_FINITE_ROLLOUT
+    after = parts.variables()
+    assert_bits_equal(before | {RUNNING_RETURN: after[RUNNING_RETURN]}, after)
+
+
+def test_a_critic_with_an_axis_too_many_is_refused() -> None:
+    parts = make_parts()
+    rollout = make_rollout(parts.policy, seed=0)
+    critic = keras.Sequential([keras.layers.Dense(1)])
+    with pytest.raises(ValueError, match=r"must return \[N\], got .*1\); squeeze its last axis"):
+        dataclasses.replace(parts, value_function=critic).trpo().update(rollout)

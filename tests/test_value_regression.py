@@ -250,3 +250,19 @@ def test_a_fit_whose_slots_overflow_changes_neither_critic_nor_optimizer() -> No
     regression.fit(critic, np.ones((4, 2), np.float32), np.full(4, 1e22, np.float32))
     for variable, value in zip(variables, before, strict=True):
         np.testing.assert_array_equal(variable, value)
+
+
+def test_a_critic_that_has_no_variables_yet_is_built() -> None:
+    observations, targets, _ = data("float32")
+    critic = keras.Sequential([keras.layers.Dense(1), keras.layers.Reshape(())])
+    fit = regression(epochs=200)
+    loss = float(fit.fit(critic, observations, targets))
+    assert loss < 0.5 * np.var(targets)
+    assert len(fit.optimizer.variables) >= len(critic.trainable_variables)
+
+
+def test_a_critic_with_an_axis_too_many_is_refused() -> None:
+    observations, targets, _ = data("float32")
+    critic = keras.Sequential([keras.layers.Dense(1)])
+    with pytest.raises(ValueError, match=r"must return \[N\], got \(20, 1\)"):
+        regression(epochs=1).fit(critic, observations, targets)

@@ -12,7 +12,7 @@ from trpo_tf import flat
 from trpo_tf.chunks import chunked_map, chunked_sum
 from trpo_tf.kl_constraint import fisher_vector_product, mean_kl, weighted_sum
 from trpo_tf.line_search import Candidate
-from trpo_tf.policies import validate_distribution
+from trpo_tf.policies import log_probs_of, validate_distribution
 from trpo_tf.types import Batch
 
 # Rows from which is seen what rounding does: it is the network's doing rather than a single row's.
@@ -47,11 +47,22 @@ class BatchPasses:
         distribution_fn: (parameter values, observations) ↦ `tfd.Distribution` of batch [n].
         batch: tensors of N rows.
         chunk_rows: rows at a time; None: all at once.
+
+    Raises:
+        ValueError: if weights, advantages or log-probabilities are not [N].
     """
 
     def __init__(
         self, distribution_fn: Callable[..., Any], batch: Batch, chunk_rows: int | None
     ) -> None:
+        for name, rows in batch._asdict().items():
+            if name in ("observations", "actions") or rows is None:
+                continue
+            if rows.shape.rank != 1 or rows.shape[0] != batch.weights.shape[0]:
+                raise ValueError(
+                    f"{name} must be [N], one number for each of {batch.weights.shape[0]} rows, "
+                    f"got {rows.shape}."
+                )
         self.distribution_fn = distribution_fn
         self.chunk_rows = chunk_rows
         self.in_chunks = chunk_rows is not None and chunk_rows < batch.weights.shape[0]
@@ -87,7 +98,7 @@ class BatchPasses:
         def evaluate(rows: Rows) -> tuple[Any, ...]:
             distribution, actions = self._distribution(start, rows)
             validate_distribution(distribution, rows.weights.shape[0])
-            log_probs = distribution.log_prob(actions)
+            log_probs = log_probs_of(distribution, actions)
             try:
                 entropies = distribution.entropy()
             except NotImplementedError:

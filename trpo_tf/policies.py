@@ -137,6 +137,30 @@ def policy_version(policy: keras.Model) -> Any:
     return version
 
 
+def log_probs_of(distribution: Any, actions: Any) -> Any:
+    """Log π(a|s) of each row, [n]; a wrong shape of actions would spread over all rows in silence.
+
+    Args:
+        distribution: what a policy returned for n observations.
+        actions: [n, *A].
+
+    Raises:
+        ValueError: if the actions are not of the distribution's events, or the answer is not [n].
+    """
+    events, given = distribution.event_shape, actions.shape[1:]
+    if not given.is_compatible_with(events):
+        raise ValueError(
+            f"actions must be [N, *{events.as_list()}] for this policy, got {actions.shape}."
+        )
+    log_probs = distribution.log_prob(actions)
+    if log_probs.shape.rank != 1:
+        raise ValueError(
+            f"log_prob must give [N] for actions of shape {actions.shape}, got {log_probs.shape}; "
+            "wrap action dimensions in tfd.Independent(distribution, reinterpreted_batch_ndims=1)."
+        )
+    return log_probs
+
+
 def validate_distribution(distribution: Any, num_rows: int) -> None:
     """Checks what a policy returned for `num_rows` observations.
 

@@ -34,6 +34,8 @@ def first_fault(rollout: Rollout) -> str | None:
             values = np.asarray(leaf)
             if not np.issubdtype(values.dtype, np.floating):
                 continue
+            # The limit is infinite in float16.
+            values = values.astype(np.float64)
             counted = mask if len(values) == len(mask) else _seen(mask)
             is_bad = ~(np.abs(values) <= _LARGEST)
             bad = is_bad & counted.reshape(*counted.shape, *[1] * (values.ndim - 2))

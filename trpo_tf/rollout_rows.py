@@ -9,8 +9,9 @@ import tensorflow as tf
 
 from trpo_tf import functional
 from trpo_tf.chunks import chunked_map
-from trpo_tf.policies import validate_distribution
+from trpo_tf.policies import log_probs_of, validate_distribution
 from trpo_tf.types import AdvantageEstimate, Batch, Rollout
+from trpo_tf.value_function import checked_values
 
 
 def flat_rows(nest: Any) -> Any:
@@ -44,7 +45,7 @@ def target_log_probs(policy: keras.Model, rollout: Rollout, chunk_rows: int | No
     def evaluate(rows: tuple[Any, Any]) -> Any:
         distribution = functional.apply(policy, parameters, rows[0], state)
         validate_distribution(distribution, rows[1].shape[0])
-        return distribution.log_prob(rows[1])
+        return log_probs_of(distribution, rows[1])
 
     actions = functional.as_inputs(rollout.actions, policy.compute_dtype)
     rows = (flat_rows(without_last(rollout.observations)), flat_rows(actions))
@@ -60,11 +61,14 @@ def critic_values(
         value_function: a built Keras model, observations ↦ values [N].
         rollout: of T steps and B environments, sizes that are known.
         chunk_rows: rows at a time, to bound memory; None: all.
+
+    Raises:
+        ValueError: if the critic's output is not [N].
     """
     state = functional.state(value_function)
     parameters = functional.parameters(value_function)
     values = chunked_map(
-        lambda rows: functional.apply(value_function, parameters, rows, state),
+        lambda rows: checked_values(functional.apply(value_function, parameters, rows, state)),
         flat_rows(rollout.observations),
         chunk_rows,
     )

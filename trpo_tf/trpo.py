@@ -190,8 +190,11 @@ class TRPO:
         self.value_regression.build(self.value_function)
 
     def _update(self, rollout: Rollout, correction: Correction, seed: Any) -> UpdateInfo:
-        new_policy, info, rows, scale, usable = self._compiled_improve(rollout, correction)
+        new_policy, info, rows, usable = self._compiled_improve(rollout, correction)
         seed = tf.cast(self.policy_version, tf.int32) * _SEED_STRIDE + seed
+        # In the new unit from the very first fit on: an optimizer's moments of gradients in another
+        # unit would hold its steps down for dozens of updates.
+        scale = self._update_scale(usable, rollout)
         loss = self._compiled_fit(self.value_function, *rows, scale, seed, usable)
         # The statistics are the critic's, too.
         with tf.control_dependencies([loss]):
@@ -202,11 +205,11 @@ class TRPO:
 
     def _improve(
         self, rollout: Rollout, correction: Correction
-    ) -> tuple[list[Any], UpdateInfo, tuple[Any, Any, Any], Any, Any]:
+    ) -> tuple[list[Any], UpdateInfo, tuple[Any, Any, Any], Any]:
         """The policy's new parameters, what is reported, and what the critic's fit takes.
 
-        The last three are observations, value targets and weights of the rows, the unit of the
-        critic's errors, and whether the rollout's numbers are usable; nothing is assigned.
+        The last two are observations, value targets and weights of the rows, and whether the
+        rollout's numbers are usable; nothing is assigned.
         """
         values = critic_values(self.value_function, rollout, self.optimizer.chunk_rows)
         max_kl = self.replay.max_kl
@@ -220,18 +223,14 @@ class TRPO:
         )
         batch = make_batch(rollout, estimate, behaviour.importance_weights, behaviour.weights)
         new_policy, info = self.optimizer.propose(self.policy, batch, behaviour.max_kl)
-        scaling = self.advantage.return_scaling
         targets = flat_rows(estimate.value_targets)
         usable = _is_finite(rollout)
-        scale = (
-            tf.ones([], targets.dtype) if scaling is None else tf.cast(scaling.scale, targets.dtype)
-        )
         values = flat_rows(values[:-1])
         info = _refuse_unless(usable, info)._replace(
             explained_variance=_explained_variance(targets, values, batch.weights),
             **behaviour.info,
         )
-        return new_policy, info, (batch.observations, targets, batch.weights), scale, usable
+        return new_policy, info, (batch.observations, targets, batch.weights), usable
 
     def _behaviour(self, rollout: Rollout, max_kl: Any, correction: Correction) -> _Behaviour:
         lag = self.policy_version - rollout.policy_version
@@ -278,19 +277,31 @@ class TRPO:
         """B of one rollout among those that were merged."""
         return int(rollout.rewards.shape[1]) // self.replay.num_rollouts
 
-    def _update_statistics(self, usable: Any, rollout: Rollout) -> None:
+    def _newest(self, rollout: Rollout) -> Rollout:
+        """One rollout among those that were merged."""
         num_envs = self._num_envs(rollout)
-        rollout = tf.nest.map_structure(lambda rows: rows[:, :num_envs], rollout)
+        newest: Rollout = tf.nest.map_structure(lambda rows: rows[:, :num_envs], rollout)
+        return newest
+
+    def _update_scale(self, usable: Any, rollout: Rollout) -> Any:
+        """Brings the critic's unit up to date, its values unchanged; returns the unit."""
+        dtype = self.value_function.compute_dtype
+        scaling = self.advantage.return_scaling
+        if scaling is None:
+            return tf.ones([], dtype)
+        rollout = self._newest(rollout)
+        scaling.update(rollout._replace(mask=rollout.mask & usable))
+        if hasattr(self.value_function, "set_output_scale"):
+            self.value_function.set_output_scale(scaling.scale)
+        return tf.cast(scaling.scale, dtype)
+
+    def _update_statistics(self, usable: Any, rollout: Rollout) -> None:
+        rollout = self._newest(rollout)
         weights = tf.cast(rollout.mask & usable, rollout.rewards.dtype)
         observations = flat_rows(without_last(rollout.observations))
         for model in (self.policy, self.value_function):
             if hasattr(model, "update_statistics"):
                 model.update_statistics(observations, flat_rows(weights))
-        scaling = self.advantage.return_scaling
-        if scaling is not None:
-            scaling.update(rollout._replace(mask=rollout.mask & usable))
-            if hasattr(self.value_function, "set_output_scale"):
-                self.value_function.set_output_scale(scaling.scale)
 
 
 def _count(flags: Any) -> Any:
@@ -310,6 +321,8 @@ def _is_finite(rollout: Rollout) -> Any:
         tf.where(rollout.mask, rows, 0) for rows in (rollout.rewards, rollout.behaviour_log_probs)
     ]
     limit = _LARGEST_SHARE * np.sqrt(np.finfo(rollout.rewards.dtype.as_numpy_dtype).max)
+    # In this dtype: in a narrower one the limit itself would be infinite.
+    floats = [tf.cast(tensor, rollout.rewards.dtype) for tensor in floats]
     return tf.reduce_all([tf.reduce_all(tf.abs(tensor) <= limit) for tensor in floats])
 
 

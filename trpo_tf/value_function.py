@@ -58,6 +58,19 @@ class ValueFunction(keras.Model):
         self.output_scale.assign(scale)
 
 
+def checked_values(values: Any) -> Any:
+    """A critic's output if it is [N]; [N, 1] would be compared with all targets at once.
+
+    Raises:
+        ValueError: if it is of another shape.
+    """
+    if values.shape.rank != 1:
+        raise ValueError(
+            f"a value function must return [N], got {values.shape}; squeeze its last axis."
+        )
+    return values
+
+
 def make_value_function(
     observation_space: gym.Space,
     *,

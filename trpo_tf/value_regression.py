@@ -10,6 +10,7 @@ import tensorflow as tf
 from trpo_tf import random
 from trpo_tf.chunks import chunked_sum
 from trpo_tf.execution import Execution
+from trpo_tf.value_function import checked_values
 
 
 class ValueRegression:
@@ -75,7 +76,12 @@ class ValueRegression:
 
         Returns:
             The mean squared error of the last epoch, in units of `scale`².
+
+        Raises:
+            ValueError: if the critic's output is not [N].
         """
+        if not value_function.built or not value_function.variables:
+            value_function(tf.nest.map_structure(lambda rows: rows[:1], observations))
         self.build(value_function)
         dtype = value_function.compute_dtype
         targets = tf.cast(targets, dtype)
@@ -145,7 +151,7 @@ class _Descent:
             observations, targets, weights = rows
             with tf.GradientTape(watch_accessed_variables=False) as tape:
                 tape.watch(variables)
-                errors = (self.model(observations) - targets) / self.scale
+                errors = (checked_values(self.model(observations)) - targets) / self.scale
                 # Before the square: a NaN beyond it would come back through its derivative.
                 errors = tf.where(weights > 0, errors, 0)
                 loss = tf.reduce_sum(weights * errors**2)

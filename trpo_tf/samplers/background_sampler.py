@@ -161,7 +161,8 @@ def merge(parts: Sequence[Part]) -> tuple[Rollout, EpisodeStats]:
     """Puts the environments of several parts side by side.
 
     >>> row, flag = np.zeros([1, 2]), np.zeros([1, 2], bool)
-    >>> rollout = Rollout(np.zeros([2, 2, 3]), row, row, row, flag, flag, flag, row)
+    >>> ended = np.array([[True, False]])
+    >>> rollout = Rollout(np.zeros([2, 2, 3]), row, row, row, ended, flag, ~flag, row)
     >>> part = Part(rollout, EpisodeStats(np.ones(1), np.ones(1)), {}, 2)
     >>> rollout, episodes = merge([part, part])
     >>> rollout.observations.shape, rollout.rewards.shape, episodes.returns.tolist()
@@ -172,7 +173,21 @@ def merge(parts: Sequence[Part]) -> tuple[Rollout, EpisodeStats]:
     rollout = tf.nest.map_structure(
         lambda *arrays: np.concatenate(arrays, axis=1), *(part.rollout for part in parts)
     )
+    order = np.argsort(np.concatenate(_steps_of_ends(parts)), kind="stable")
     episodes = EpisodeStats(
-        *(np.concatenate(arrays) for arrays in zip(*(part.episodes for part in parts), strict=True))
+        *(
+            np.concatenate(arrays)[order]
+            for arrays in zip(*(part.episodes for part in parts), strict=True)
+        )
     )
     return rollout, episodes
+
+
+def _steps_of_ends(parts: Sequence[Part]) -> list[np.ndarray]:
+    """At which step each episode of each part ended; a stand-in for a lost part has none."""
+    steps = []
+    for part in parts:
+        rollout = part.rollout
+        ends = rollout.mask & (rollout.terminated | rollout.truncated)
+        steps.append(np.nonzero(ends)[0] if len(part.episodes.returns) else np.zeros(0, np.int64))
+    return steps
