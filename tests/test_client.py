@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import pytest
 import serving_models
@@ -16,6 +17,7 @@ from trpo_tf.loaded_policy import load_policy
 from trpo_tf.saved_model import export_policy
 from trpo_tf.serving import Client, ServingError
 from trpo_tf.serving.local_server import LocalServer
+from trpo_tf.serving.wire import Specs
 from trpo_tf.value_function import make_value_function
 
 pytest.importorskip("waitress")
@@ -105,9 +107,13 @@ def test_the_server_s_words_arrive(url: str) -> None:
             client.act(np.full([2, 3], np.nan))
         with pytest.raises(ServingError, match="signature key 'nope' not found"):
             client._connection.predict("nope", {}, client.signatures())
-    for target in (9, "nope"):
+    for target, code in (
+        (9, "NOT_FOUND"),
+        (np.int64(9), "NOT_FOUND"),
+        ("nope", "INVALID_ARGUMENT"),
+    ):
         client = Client(url, "gaussian", target)
-        with client, pytest.raises(ServingError, match="NOT_FOUND"):
+        with client, pytest.raises(ServingError, match=code):
             client.act(np.zeros(3))
 
 
@@ -124,8 +130,40 @@ def test_status(url: str) -> None:
         ({"url": "http://"}, "name a host"),
         ({"timeout": 0.0}, "timeout must be > 0"),
         ({"retries": -1}, "retries and backoff >= 0"),
+        (
+            {"version_or_label": 1.0},
+            "must be a whole number, the text of a label, or None, got 1.0",
+        ),
     ],
 )
 def test_bad_arguments_are_refused(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Client(**{"url": "http://localhost", "model": "m", **arguments})
+
+
+def client_of_specs(inputs: Any, outputs: Any, **arguments: Any) -> Client:
+    """A client that has asked already what the model takes."""
+    client = Client("http://localhost:1", "m", **arguments)
+    client._specs = {name: Specs(inputs, outputs) for name in ("serving_default", "value")}
+    return client
+
+
+def test_a_model_that_is_no_policy_says_so() -> None:
+    spec = tf.TensorSpec([None], tf.float32)
+    client = client_of_specs({"x": spec}, {"y": spec})
+    with pytest.raises(ValueError, match="'serving_default' has no output actions, only y"):
+        client.act([0.0])
+    with pytest.raises(ValueError, match="'value' has no output values, only y"):
+        client.value([0.0])
+
+
+def test_floats_are_not_cut_to_whole_numbers() -> None:
+    inputs = {"observations": tf.TensorSpec([None, 1], tf.uint8)}
+    outputs = {"actions": tf.TensorSpec([None], tf.float32)}
+    space = gym.spaces.Box(0, 1, (1,))
+    for client in (
+        client_of_specs(inputs, outputs, observation_space=space),
+        client_of_specs(inputs, outputs),
+    ):
+        with pytest.raises(ValueError, match="observations must be of dtype uint8, got float"):
+            client.act([[0.5]])

@@ -60,6 +60,8 @@ def test_the_newest_versions_are_served_under_their_directories_names(base: Path
     assert (model.name, model.base_path) == ("m", str(base))
     with pytest.raises(ValueError, match="must differ"):
         dev_server.newest_versions([str(base), str(base.parent / "x" / "m")])
+    with pytest.raises(ValueError, match=f"one version itself; give .*{base}"):
+        dev_server.newest_versions([str(base / "1")])
 
 
 @pytest.mark.parametrize(

@@ -67,6 +67,14 @@ def nonsense() -> tf.compat.v1.TensorProto:
     return proto
 
 
+def overflowing() -> tf.compat.v1.TensorProto:
+    """A byte that holds 300."""
+    proto = tf.make_tensor_proto(np.uint8([[1]]))
+    proto.tensor_content = b""
+    proto.int_val.append(300)
+    return proto
+
+
 def endless() -> tf.compat.v1.TensorProto:
     """Twenty bytes that ask for terabytes."""
     proto = tf.make_tensor_proto(np.float32(1))
@@ -79,11 +87,12 @@ def endless() -> tf.compat.v1.TensorProto:
     ("arguments", "code", "message"),
     [
         ({"name": "a"}, "NOT_FOUND", "Servable not found"),
-        ({"label": "a"}, "NOT_FOUND", "label: a"),
+        ({"label": "a"}, "INVALID_ARGUMENT", "label: a"),
         ({}, "INVALID_ARGUMENT", "expected the inputs"),
         ({"observations": tf.make_tensor_proto(ROWS * np.nan)}, "INVALID_ARGUMENT", "finite"),
         ({"observations": tf.make_tensor_proto([["a"]])}, "INVALID_ARGUMENT", "of type float32"),
         ({"observations": nonsense()}, "INVALID_ARGUMENT", "is no tensor"),
+        ({"observations": overflowing()}, "INVALID_ARGUMENT", "is no tensor"),
         ({"observations": endless()}, "INVALID_ARGUMENT", "entries, more than"),
     ],
 )
@@ -125,3 +134,7 @@ def test_the_config_can_be_handed_in(channel: grpc.Channel, base: Path) -> None:
             model_management_pb2.ReloadConfigRequest(config=config_of(base, [1, 2], stable=7))
         )
     assert refused.value.code() is grpc.StatusCode.FAILED_PRECONDITION
+    # An empty one takes no action.
+    stub.HandleReloadConfigRequest(model_management_pb2.ReloadConfigRequest())
+    answer = predict(channel, label="stable", observations=tf.make_tensor_proto(ROWS))
+    assert answer.model_spec.version.value == 1

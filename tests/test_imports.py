@@ -96,7 +96,6 @@ LADDER: tuple[tuple[str, tuple[tuple[str, ...], ...]], ...] = (
             (
                 "rollout_files",
                 "rollout_fault",
-                "rollout_rows",
                 "samplers.acting",
                 "samplers.counters",
                 "samplers.env_state",
@@ -107,7 +106,7 @@ LADDER: tuple[tuple[str, tuple[tuple[str, ...], ...]], ...] = (
                 "samplers.vector_env",
                 "value_function",
             ),
-            ("samplers.log_probs",),
+            ("rollout_rows", "samplers.log_probs"),
             ("samplers.synchronous",),
             ("samplers.collectors",),
             ("samplers.background", "samplers.rollout_worker"),
@@ -142,6 +141,7 @@ LADDER: tuple[tuple[str, tuple[tuple[str, ...], ...]], ...] = (
     (
         "4: around the algorithm",
         (
+            ("run_record",),
             (
                 "checkpoint",
                 "evaluation",
@@ -152,7 +152,6 @@ LADDER: tuple[tuple[str, tuple[tuple[str, ...], ...]], ...] = (
                 "progress_display",
                 "progress_file",
                 "provenance",
-                "run_record",
                 "signatures",
                 "training_report",
                 "verification",

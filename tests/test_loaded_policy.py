@@ -178,6 +178,11 @@ def test_what_is_no_policy_says_what_it_is(tmp_path: Path) -> None:
     save_other(tmp_path / "1", twice=double)
     with pytest.raises(ValueError, match="no policy: it needs the signature 'serving_default'"):
         load_policy(tmp_path)
+    save_other(tmp_path / "2", serving_default=double)
+    with pytest.raises(
+        ValueError, match=r"output 'actions'; its signatures: serving_default \(y\)"
+    ):
+        load_policy(tmp_path)
 
 
 def test_a_damaged_model_says_so(base: Path, tmp_path: Path) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -17,9 +19,9 @@ from serving_models import ROWS, config_of
 from trpo_tf.evaluation import deterministic_actor, evaluate
 from trpo_tf.policies import make_policy
 from trpo_tf.saved_model import export_policy
-from trpo_tf.serving import Client, model_config
+from trpo_tf.serving import Client, ServingError, model_config
 from trpo_tf.serving.local_server import LocalServer
-from trpo_tf.serving.served_version import Batching
+from trpo_tf.serving.served_version import Batching, ServedVersion
 
 pytest.importorskip("waitress")
 
@@ -160,3 +162,108 @@ def test_bodies_beyond_measure_and_no_http_leave_it_unharmed(base: Path) -> None
         np.testing.assert_allclose(good.json()["predictions"], serving_models.expected_actions(1))
     finally:
         server.close()
+
+
+def test_an_error_that_nobody_foresaw_is_told_and_the_config_is_read_on(base: Path) -> None:
+    config = config_of(base, [1])
+    failures = [KeyError("x"), MemoryError()]
+    told: list[str] = []
+    read_again = threading.Event()
+    started = threading.Event()
+
+    def read():
+        if started.is_set():
+            if failures:
+                raise failures.pop(0)
+            read_again.set()
+        return config
+
+    server = LocalServer(read, poll_seconds=POLL_SECONDS, log=told.append)
+    try:
+        started.set()
+        assert read_again.wait(30)
+    finally:
+        server.close()
+    assert told == [
+        "the model config was not applied: KeyError('x')",
+        "the model config was not applied: MemoryError()",
+    ]
+
+
+def answers(server: LocalServer) -> None:
+    for url in (
+        f"http://{server.host}:{server.rest_port}",
+        f"grpc://{server.host}:{server.grpc_port}",
+    ):
+        with Client(url, "m") as client:
+            np.testing.assert_allclose(client.act(ROWS), serving_models.expected_actions(1))
+
+
+def test_of_a_host_with_two_addresses_the_first_is_taken(
+    base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look_up = socket.getaddrinfo
+
+    def dual_stack(host: str, port: Any, *arguments: Any, **named: Any) -> list[Any]:
+        if host != "localhost":
+            return look_up(host, port, *arguments, **named)
+        return [
+            (family, socket.SOCK_STREAM, 6, "", (address, int(port), *rest))
+            for family, address, *rest in (
+                (socket.AF_INET, "127.0.0.1"),
+                (socket.AF_INET6, "::1", 0, 0),
+            )
+        ]
+
+    monkeypatch.setattr(socket, "getaddrinfo", dual_stack)
+    config = config_of(base, [1])
+    server = LocalServer(lambda: config, host="localhost")
+    try:
+        assert server.host == "127.0.0.1"
+        answers(server)
+    finally:
+        server.close()
+
+
+def test_an_address_of_ipv6(base: Path) -> None:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError as error:
+        pytest.skip(f"this machine has no IPv6: {error}")
+    config = config_of(base, [1])
+    server = LocalServer(lambda: config, host="::1")
+    try:
+        assert server.host == "[::1]"
+        answers(server)
+    finally:
+        server.close()
+
+
+def test_a_server_that_cannot_start_leaves_nothing_open(
+    base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed: list[Path] = []
+    close = ServedVersion.close
+
+    def count(version: ServedVersion) -> None:
+        closed.append(version.path)
+        close(version)
+
+    monkeypatch.setattr(ServedVersion, "close", count)
+    config = config_of(base, [1])
+    before = threading.active_count()
+    with socket.create_server(("127.0.0.1", 0)) as taken, socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        rest_port = free.getsockname()[1]
+        free.close()
+        port = taken.getsockname()[1]
+        with pytest.raises(RuntimeError):
+            LocalServer(lambda: config, rest_port=rest_port, grpc_port=port)
+        # Free again.
+        socket.create_server(("127.0.0.1", rest_port)).close()
+        with pytest.raises(OSError, match=r"in use .*127\.0\.0\.1"):
+            LocalServer(lambda: config, rest_port=port)
+    with pytest.raises(ServingError, match="FAILED_PRECONDITION"):
+        LocalServer(lambda: config_of(base, [1], stable=9))
+    assert closed == [base / "1"] * 3
+    assert threading.active_count() == before

@@ -78,3 +78,49 @@ def test_bad_configs_are_refused(tmp_path: Path) -> None:
     model_config.add_newest(config, versions_of(tmp_path / "x" / "a", 1))
     with pytest.raises(ValueError, match="a is served from"):
         model_config.add_newest(config, versions_of(tmp_path / "y" / "a", 1))
+
+
+def test_newer_versions_than_the_promoted_one_stay(tmp_path: Path) -> None:
+    base = versions_of(tmp_path / "m", 1)
+    config = model_server_config_pb2.ModelServerConfig()
+    model_config.add_newest(config, base)
+    versions_of(base, 2)
+    model_config.add_newest(config, base)
+    model_config.try_out(config, "m")
+    versions_of(base, 3)
+    model_config.add_newest(config, base)
+    assert model_config.promote(config, "m") == 2
+    assert served(config, "m") == ([1, 2, 3], {"stable": 2, "canary": 2, "previous": 1})
+    assert model_config.try_out(config, "m") == 3
+
+
+@pytest.mark.parametrize("label", ["stable", "canary"])
+def test_a_config_without_a_label_is_left_as_it_is(tmp_path: Path, label: str) -> None:
+    config = model_server_config_pb2.ModelServerConfig()
+    model_config.add_newest(config, versions_of(tmp_path / "m", 1))
+    del model_config.find_model(config, "m").version_labels[label]
+    before = config.SerializeToString(deterministic=True)
+    with pytest.raises(ValueError, match=f"m has no label '{label}' in the config"):
+        model_config.promote(config, "m")
+    assert config.SerializeToString(deterministic=True) == before
+
+
+def test_a_config_that_names_no_versions_says_so(tmp_path: Path) -> None:
+    config = model_server_config_pb2.ModelServerConfig()
+    model = config.model_config_list.config.add(name="m", base_path=str(tmp_path / "m"))
+    for policy in ("latest", "all"):
+        getattr(model.model_version_policy, policy).SetInParent()
+        for move in (model_config.try_out, model_config.promote):
+            with pytest.raises(
+                ValueError, match=rf"names no versions of m \(its policy is '{policy}'"
+            ):
+                move(config, "m")
+
+
+def test_one_version_s_directory_is_refused(tmp_path: Path) -> None:
+    base = versions_of(tmp_path / "m", 3)
+    config = model_server_config_pb2.ModelServerConfig()
+    with pytest.raises(ValueError, match="one version itself") as refused:
+        model_config.add_newest(config, base / "3")
+    assert str(base) in str(refused.value)
+    assert not config.model_config_list.config

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from trpo_tf import model_versions
 from trpo_tf.model_versions import (
+    check_base,
     find_version,
     next_version,
     remove_old_versions,
@@ -66,3 +68,28 @@ def test_a_run_directory_is_told_from_a_model(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"run directory: .*trpo_tf.export --logdir=") as error:
         find_version(tmp_path)
     assert str(tmp_path) in str(error.value)
+
+
+def test_two_exporters_may_remove_the_same_version(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ["1", "2", "3"]:
+        make_version(tmp_path, name)
+    remove = model_versions.remove_directory
+
+    def remove_after_another(path: Path) -> None:
+        if path.name == "1":
+            remove(path)
+        remove(path)
+
+    monkeypatch.setattr(model_versions, "remove_directory", remove_after_another)
+    assert remove_old_versions(tmp_path, keep=1) == [tmp_path / "2"]
+    assert whole_versions(tmp_path) == [tmp_path / "3"]
+
+
+def test_a_version_is_no_base_directory(tmp_path: Path) -> None:
+    version = make_version(tmp_path, "3")
+    check_base(tmp_path)
+    with pytest.raises(ValueError, match="3 is one version itself") as refused:
+        check_base(version)
+    assert str(refused.value).endswith(f"give the directory of the versions, {tmp_path}.")

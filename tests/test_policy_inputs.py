@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from trpo_tf.policy_inputs import checked_seeds, policy_inputs
+from trpo_tf.policy_inputs import checked_array, checked_seeds, policy_inputs
 
 SPECS = {"a": tf.TensorSpec([None, 2], tf.float32), "seeds": tf.TensorSpec([None, 2], tf.int32)}
 
@@ -43,3 +43,35 @@ def test_seeds_are_whole_numbers_of_32_bits_one_pair_a_row() -> None:
             checked_seeds(seeds, 2, single=False)
     with pytest.raises(ValueError, match="must fit into int32"):
         checked_seeds([[1, 2], [3, 2**31]], 2, single=False)
+
+
+@pytest.mark.parametrize(
+    ("values", "dtype", "message"),
+    [
+        ([0.5], np.int32, "x must be of dtype int32, got float64"),
+        ([1.0], np.uint8, "x must be of dtype uint8, got float64"),
+        ([256, -1], np.uint8, "x must fit into uint8, got numbers from -1 to 256"),
+        ([1], np.bool_, "x must be of dtype bool, got int64"),
+        (["a"], np.float32, "x must be of dtype float32"),
+    ],
+)
+def test_values_that_would_become_others_are_refused(values, dtype, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        checked_array("x", values, dtype)
+    specs = {"x": tf.TensorSpec([None], dtype)}
+    with pytest.raises(ValueError, match=message):
+        policy_inputs(None, specs, {"x": values})
+
+
+@pytest.mark.parametrize(
+    ("values", "dtype"),
+    [
+        ([0, 255], np.uint8),
+        ([True], np.float32),
+        ([True], np.int8),
+        ([], np.int32),
+        (["a"], object),
+    ],
+)
+def test_values_that_stay_as_they_are_are_taken(values, dtype) -> None:
+    assert checked_array("x", values, dtype).tolist() == values

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import grpc
@@ -91,3 +92,32 @@ def test_versions_and_labels_are_in_the_path() -> None:
         "POST /v1/models/m/versions/3:predict",
         "POST /v1/models/m/labels/my%20label%2F1:predict",
     ]
+
+
+@pytest.mark.parametrize(("status", "tries"), [(503, 3), (429, 3), (413, 1)])
+def test_a_server_cannot_make_it_wait_for_hours(
+    status: int, tries: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    end_headers = BaseHTTPRequestHandler.end_headers
+
+    def end_headers_with_wish(self: BaseHTTPRequestHandler) -> None:
+        self.send_header("Retry-After", "3600")
+        end_headers(self)
+
+    pauses: list[float] = []
+    monkeypatch.setattr(BaseHTTPRequestHandler, "end_headers", end_headers_with_wish)
+    monkeypatch.setattr("urllib3.util.retry.time.sleep", pauses.append)
+    _, requests = refused([(status, b"{}")] * 3)
+    assert len(requests) == tries
+    assert pauses == []
+
+
+def test_pauses_double_up_to_ten_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr("urllib3.util.retry.time.sleep", pauses.append)
+    with scripted_server([(503, b"{}")] * 6) as (url, _):
+        client = RestClient(url, "m", None, None, 30.0, 5, backoff=1.0)
+        with pytest.raises(ServingError):
+            client.status()
+        client.close()
+    assert pauses == [2.0, 4.0, 8.0, 10.0]

@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterator
 
+import grpc
 import numpy as np
 import pytest
 import serving_models
@@ -15,6 +16,7 @@ from serving_models import ROWS, call_wsgi, config_of
 from trpo_tf.serving.rest_service import rest_service
 from trpo_tf.serving.served_models import ServedModels
 from trpo_tf.serving.served_version import ServedVersion
+from trpo_tf.serving.status_codes import ServingError, http_status
 
 PREDICT = "/v1/models/m:predict"
 GOOD = json.dumps({"instances": ROWS.tolist()}).encode()
@@ -74,7 +76,7 @@ BAD = {
     "unknown signature": (PREDICT, {"signature_name": "a", "instances": [[1]]}, 400, "not found"),
     "seeds missing": (PREDICT, {"signature_name": "sample", "instances": [[1, 2, 3]]}, 400, "keys"),
     "unknown version": ("/v1/models/m/versions/9:predict", {"instances": [[1]]}, 404, "version 9"),
-    "unknown label": ("/v1/models/m/labels/a:predict", {"instances": [[1]]}, 404, "label: a"),
+    "unknown label": ("/v1/models/m/labels/a:predict", {"instances": [[1]]}, 400, "label: a"),
     "unknown model": ("/v1/models/a:predict", {"instances": [[1]]}, 404, "Servable not found"),
     "unknown path": ("/v2/models/m:predict", {}, 400, "Malformed request: POST"),
     "no action": ("/v1/models/m", {}, 400, "Malformed request: POST /v1/models/m"),
@@ -103,5 +105,33 @@ def test_fuzzed_requests_are_answered_or_refused(service: Callable) -> None:
         statuses[status] += 1
         answer = json.loads(body)
         assert status == 200 or (400 <= status < 500 and answer["error"]), request
-    assert min(statuses[200], statuses[400], statuses[404]) > 20
+    assert min(statuses[200], statuses[400], statuses[404]) > 10
     assert call_wsgi(service, "POST", PREDICT, GOOD)[0] == 200
+
+
+@pytest.mark.parametrize("method", ["DELETE", "PUT", "PATCH", "HEAD", "OPTIONS", "post"])
+def test_other_methods_are_refused(service: Callable, method: str) -> None:
+    for path in ("/v1/models/m", "/v1/models/m/metadata", PREDICT):
+        status, body = call_wsgi(service, method, path, GOOD)
+        assert status == 400
+        assert body == b"" if method == "HEAD" else b"Malformed request: " in body
+
+
+def test_an_empty_signature_name_is_the_default(service: Callable) -> None:
+    body = {"signature_name": "", "instances": ROWS.tolist()}
+    status, answer = call_wsgi(service, "POST", PREDICT, json.dumps(body).encode())
+    assert status == 200
+    np.testing.assert_allclose(
+        json.loads(answer)["predictions"], serving_models.expected_actions(2)
+    )
+
+
+@pytest.mark.parametrize("code", grpc.StatusCode)
+def test_every_error_has_a_status_line(code: grpc.StatusCode) -> None:
+    class Failing:
+        def status(self, *target: object) -> None:
+            raise ServingError(code, "in its own words")
+
+    status, body = call_wsgi(rest_service(Failing()), "GET", "/v1/models/m")
+    assert status == http_status(code)
+    assert json.loads(body) == {"error": "in its own words"}

@@ -10,8 +10,10 @@ import grpc
 import numpy as np
 import pytest
 import serving_models
+import tensorflow as tf
 from serving_models import config_of
 
+from trpo_tf import warmup
 from trpo_tf.serving.served_models import ServedModels
 from trpo_tf.serving.served_version import ServedVersion
 from trpo_tf.serving.status_codes import ServingError
@@ -37,6 +39,10 @@ def answering(models: ServedModels, **target) -> int:
     return number
 
 
+def status(models: ServedModels, target: dict) -> None:
+    models.status("m", **target)
+
+
 def states(models: ServedModels) -> dict[int, str]:
     response = models.status("m")
     kind = type(response.model_version_status[0])
@@ -51,10 +57,11 @@ def test_versions_labels_and_the_newest(models: ServedModels, base: Path) -> Non
     models.apply(config_of(base, [1, 2], stable=2))
     assert answering(models, label="stable") == 2
     assert states(models) == {2: "AVAILABLE", 1: "AVAILABLE"}
-    for target in ({"version": 3}, {"label": "canary"}):
-        with pytest.raises(ServingError) as refused:
-            answering(models, **target)
-        assert refused.value.code is grpc.StatusCode.NOT_FOUND
+    for target, code in (({"version": 3}, "NOT_FOUND"), ({"label": "canary"}, "INVALID_ARGUMENT")):
+        for ask in (lambda where: answering(models, **where), lambda where: status(models, where)):
+            with pytest.raises(ServingError) as refused:
+                ask(target)
+            assert refused.value.code is grpc.StatusCode[code]
     models.apply(config_of(base, [2], stable=2))
     assert states(models) == {2: "AVAILABLE"}
 
@@ -64,6 +71,9 @@ def test_unknown_models_and_versions_are_not_found(models: ServedModels, base: P
         with pytest.raises(ServingError) as refused:
             ask()
         assert refused.value.code is grpc.StatusCode.NOT_FOUND
+    # As TensorFlow Serving has it.
+    with pytest.raises(ServingError, match="INVALID_ARGUMENT: Unrecognized servable version label"):
+        answering(models, label="stable")
     models.apply(config_of(base, [1]))
     with pytest.raises(ServingError, match="Could not find version 9"):
         models.status("m", version=9)
@@ -136,3 +146,99 @@ def test_a_config_without_names_is_refused(models: ServedModels, base: Path) -> 
     config.model_config_list.config[0].name = ""
     with pytest.raises(ServingError, match="needs a name and a base_path"):
         models.apply(config)
+
+
+class Unanswering:
+    """A version whose warm-up fails as nobody foresaw."""
+
+    def __init__(self, path: Path) -> None:
+        self.closed = False
+
+    def warm_up(self) -> None:
+        raise KeyError("x")
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def test_whatever_a_version_fails_with_is_told_and_leaves_nothing_open(base: Path) -> None:
+    loaded = []
+
+    def load(path: Path) -> Unanswering:
+        loaded.append(Unanswering(path))
+        return loaded[-1]
+
+    models = ServedModels(load)
+    models.apply(config_of(base, [1]))
+    [entry] = models.status("m").model_version_status
+    assert entry.State.Name(entry.state) == "END"
+    assert entry.status.error_message == "KeyError: 'x'"
+    assert [version.closed for version in loaded] == [True]
+    models.close()
+
+
+def test_a_damaged_warm_up_file_ends_its_version_alone(
+    models: ServedModels, base: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "m"
+    shutil.copytree(base, copy)
+    damaged = copy / "2" / "assets.extra" / warmup.FILE_NAME
+    with tf.io.TFRecordWriter(str(damaged)) as writer:
+        writer.write(b"no PredictionLog")
+    models.apply(config_of(copy, [1, 2]))
+    assert states(models) == {2: "END", 1: "AVAILABLE"}
+    assert (
+        "DecodeError" in models.status("m", version=2).model_version_status[0].status.error_message
+    )
+
+
+@pytest.mark.parametrize("policy", ["latest", "all"])
+def test_a_base_directory_that_is_away_for_a_moment_changes_nothing(
+    models: ServedModels, base: Path, tmp_path: Path, policy: str
+) -> None:
+    copy = tmp_path / "m"
+    shutil.copytree(base / "1", copy / "1")
+    config = config_of(copy, [], stable=1)
+    getattr(config.model_config_list.config[0].model_version_policy, policy).SetInParent()
+    models.apply(config)
+    copy.rename(tmp_path / "away")
+    models.look_again()
+    assert states(models) == {1: "AVAILABLE"}
+    assert answering(models, label="stable") == 1
+    (tmp_path / "away").rename(copy)
+    shutil.rmtree(copy / "1")
+    models.look_again()
+    with pytest.raises(ServingError, match="NOT_FOUND"):
+        answering(models)
+
+
+def test_a_refused_config_changes_nothing(models: ServedModels, base: Path) -> None:
+    models.apply(config_of(base, [1], stable=1))
+    nameless, twice = config_of(base, [2]), config_of(base, [2])
+    nameless.model_config_list.config[0].name = ""
+    twice.MergeFrom(config_of(base, [3]))
+    custom = type(twice)()
+    custom.custom_model_config.SetInParent()
+    for config, message in (
+        (nameless, "needs a name"),
+        (twice, "listed more than once: m"),
+        (custom, "only a model_config_list"),
+    ):
+        with pytest.raises(ServingError, match=f"INVALID_ARGUMENT: .*{message}"):
+            models.apply(config)
+        models.look_again()
+        assert states(models) == {1: "AVAILABLE"}
+
+
+def test_an_empty_config_changes_nothing_and_an_empty_list_unloads(
+    models: ServedModels, base: Path
+) -> None:
+    config = config_of(base, [1])
+    models.apply(config)
+    models.apply(type(config)())
+    models.look_again()
+    assert answering(models) == 1
+    del config.model_config_list.config[:]
+    models.apply(config)
+    with pytest.raises(ServingError, match="NOT_FOUND"):
+        answering(models)

@@ -128,3 +128,34 @@ def test_a_broken_version_does_not_come_up(tmp_path: Path) -> None:
     serving_models.break_version(version)
     with pytest.raises((tf.errors.OpError, ServingError)):
         ServedVersion(version, BATCHING).warm_up()
+
+
+@pytest.mark.parametrize("max_batch_size", [1, 3, 64])
+def test_requests_larger_than_a_batch_are_split(path: Path, max_batch_size: int) -> None:
+    """The warm-up requests of four rows too."""
+    version = ServedVersion(path, Batching(max_batch_size, timeout_micros=0))
+    for name, signature in version.signatures.items():
+        # Whatever is not split runs alone, which TensorFlow Serving would not do.
+        version.signatures[name] = signature._replace(alone=None)
+    version.warm_up()
+    rows = observations(200)
+    outputs = version.predict("serving_default", {"observations": rows})
+    np.testing.assert_allclose(outputs["actions"], serving_models.expected_actions(1, rows))
+    version.close()
+
+
+def test_requests_larger_than_the_queue_are_refused(path: Path) -> None:
+    batching = Batching(max_batch_size=4, max_enqueued=3)
+    assert batching.max_request_size == 12
+    version = ServedVersion(path, batching)
+    version.predict("serving_default", {"observations": observations(12)})
+    with pytest.raises(ServingError, match=r"size 13 is larger than .* 12") as refused:
+        version.predict("serving_default", {"observations": observations(13)})
+    assert refused.value.code is grpc.StatusCode.INVALID_ARGUMENT
+    version.close()
+
+
+def test_the_empty_name_is_that_of_the_default_signature(served: ServedVersion) -> None:
+    rows = observations(2)
+    outputs = served.predict("", {"observations": rows})
+    np.testing.assert_allclose(outputs["actions"], serving_models.expected_actions(1, rows))

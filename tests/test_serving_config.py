@@ -41,7 +41,9 @@ def test_config_batching_parameters_and_commands(run: Run, tmp_path: Path) -> No
     assert dict(find_model(config, "Hopper").version_labels) == {"stable": 5, "canary": 5}
     batching = (tmp_path / "serving" / "batching.config").read_text()
     assert batching.splitlines() == [
-        "max_batch_size { value: 128 }",
+        "max_batch_size { value: 128000 }",
+        "enable_large_batch_splitting { value: true }",
+        "max_execution_batch_size { value: 128 }",
         "batch_timeout_micros { value: 1000 }",
         "max_enqueued_batches { value: 1000 }",
         "num_batch_threads { value: 2 }",

@@ -161,11 +161,12 @@ def load_policy(path: str | os.PathLike[str]) -> LoadedPolicy:
             "export it again."
         ) from error
     signatures = getattr(model, "signatures", {})
-    if DETERMINISTIC not in signatures:
-        found = ", ".join(sorted(signatures)) or "none"
+    outputs = {name: sorted(found.structured_outputs) for name, found in signatures.items()}
+    if "actions" not in outputs.get(DETERMINISTIC, ()):
+        found = ", ".join(f"{name} ({', '.join(outputs[name])})" for name in sorted(outputs))
         raise ValueError(
             f"the SavedModel at {version} is no policy: it needs the signature "
-            f"{DETERMINISTIC!r} with the output 'actions'; its signatures: {found}."
+            f"{DETERMINISTIC!r} with the output 'actions'; its signatures: {found or 'none'}."
         )
     return LoadedPolicy(version, model, _read_metadata(version))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from pathlib import Path
@@ -70,17 +71,37 @@ def whole_versions(base: Path) -> list[Path]:
     )
 
 
+def check_base(base: Path) -> None:
+    """Refuses a version's own directory where a directory of versions is needed.
+
+    Raises:
+        ValueError: if it is one, naming its parent.
+    """
+    if (base / _MODEL_FILE).is_file():
+        raise ValueError(
+            f"{base} is one version itself; give the directory of the versions, "
+            f"{base.absolute().parent}."
+        )
+
+
 def remove_old_versions(base: Path, keep: int) -> list[Path]:
-    """Removes all but the newest versions; returns the directories that were removed.
+    """Removes all but the newest versions; returns the directories that it removed.
+
+    TensorFlow Serving looks at the directory again and again, and unloads a version that is gone
+    from it, also one that its config names: requests for that version, or for a label that leads
+    to it, fail from then on. (The development server keeps a version that its config names.)
 
     Args:
         base: the model's base directory.
-        keep: how many stay, at least 1. A server that still holds a removed version in memory
-            goes on serving it until it is told otherwise, but cannot load it again.
+        keep: how many stay, at least 1, and enough that every version which a serving config
+            names is among them.
     """
-    removed = whole_versions(base)[:-keep]
-    for version in removed:
-        remove_directory(version)
+    removed = []
+    for version in whole_versions(base)[:-keep]:
+        # Another exporter may be removing it too.
+        with contextlib.suppress(FileNotFoundError):
+            remove_directory(version)
+            removed.append(version)
     return removed
 
 

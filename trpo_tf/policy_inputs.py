@@ -12,6 +12,9 @@ from trpo_tf.observation_check import check_observations
 from trpo_tf.signatures import named_inputs
 from trpo_tf.space_structure import map_arrays
 
+# Kinds of NumPy dtypes that may stand for a kind without losing their meaning.
+_ACCEPTED_KINDS = {"f": "fiub", "i": "iub", "u": "iub", "b": "b"}
+
 
 def policy_inputs(
     space: gym.Space | None, specs: Mapping[str, Any], observations: Any
@@ -42,6 +45,36 @@ def policy_inputs(
             lambda path, part, value: np.asarray(value)[np.newaxis], space, observations
         )
     return named_inputs(space, check_observations(space, observations)), single
+
+
+def checked_array(name: str, values: Any, dtype: Any) -> np.ndarray:
+    """Values in the dtype of a signature's input, none of them another than before.
+
+    Whole numbers and truth values may stand for floats, and floats for those of another width.
+
+    Args:
+        name: of the input, for messages.
+        values: an array, or nested lists.
+        dtype: NumPy's, of the input.
+
+    Raises:
+        ValueError: if values are of a kind that cannot stand for the input's, or whole numbers do
+            not fit into it.
+
+    >>> checked_array("x", [1, 2], np.float32)
+    array([1., 2.], dtype=float32)
+    """
+    dtype = np.dtype(dtype)
+    array = np.asarray(values)
+    # A list without entries has no kind of its own.
+    if array.size and array.dtype.kind not in _ACCEPTED_KINDS.get(dtype.kind, array.dtype.kind):
+        raise ValueError(f"{name} must be of dtype {dtype}, got {array.dtype}.")
+    converted = array.astype(dtype)
+    if dtype.kind in "iu" and not np.array_equal(array, converted):
+        raise ValueError(
+            f"{name} must fit into {dtype}, got numbers from {array.min()} to {array.max()}."
+        )
+    return converted
 
 
 def checked_seeds(seeds: Any, num_rows: int, single: bool) -> np.ndarray:
@@ -89,7 +122,8 @@ def _unchecked_inputs(observations: Any, specs: Mapping[str, Any]) -> tuple[dict
     if set(observations) != set(names):
         raise ValueError(f"the model takes {sorted(names)}, got {sorted(observations)}.")
     arrays = {
-        name: np.asarray(observations[name], specs[name].dtype.as_numpy_dtype) for name in names
+        name: checked_array(name, observations[name], specs[name].dtype.as_numpy_dtype)
+        for name in names
     }
     ranks = [array.ndim - (specs[name].shape.rank or 0) for name, array in arrays.items()]
     single = all(rank == -1 for rank in ranks)

@@ -55,7 +55,8 @@ def export_policy(
         verify: whether the model is proven in a fresh process (some seconds) before it is
             published; without it only the graph is checked.
         keep_versions: how many of the newest versions stay, this one counted; the others are
-            removed once it is published. None keeps all.
+            removed once it is published, and TensorFlow Serving then unloads them, also those
+            that its config names (`remove_old_versions`). None keeps all.
 
     Returns:
         The version's directory.

@@ -25,13 +25,18 @@ from tensorflow_serving.config import model_server_config_pb2
 from trpo_tf import command_line
 from trpo_tf.atomic_files import atomic_write_text, make_directories
 from trpo_tf.serving import model_config
+from trpo_tf.serving.served_version import MAX_BATCH_SIZE, Batching
 
 _CONFIG_FILE, _BATCHING_FILE = "models.config", "batching.config"
+# With splitting, max_batch_size is what one request may have; without it TensorFlow Serving refuses
+# every request, warm-up requests too, that is larger than a batch.
 _BATCHING = """\
-max_batch_size {{ value: {rows} }}
-batch_timeout_micros {{ value: {micros} }}
-max_enqueued_batches {{ value: 1000 }}
-num_batch_threads {{ value: {threads} }}
+max_batch_size {{ value: {batching.max_request_size} }}
+enable_large_batch_splitting {{ value: true }}
+max_execution_batch_size {{ value: {batching.max_batch_size} }}
+batch_timeout_micros {{ value: {batching.timeout_micros} }}
+max_enqueued_batches {{ value: {batching.max_enqueued} }}
+num_batch_threads {{ value: {batching.num_threads} }}
 """
 
 FLAGS = command_line.new_flags()
@@ -47,7 +52,14 @@ flags.DEFINE_list(
 flags.DEFINE_string("try_out", None, "Model whose label canary moves.", flag_values=FLAGS)
 flags.DEFINE_string("promote", None, "Model whose label stable moves on.", flag_values=FLAGS)
 flags.DEFINE_string("roll_back", None, "Model whose label stable moves back.", flag_values=FLAGS)
-flags.DEFINE_integer("max_batch_size", 64, "Rows in one batch.", lower_bound=1, flag_values=FLAGS)
+flags.DEFINE_integer(
+    "max_batch_size",
+    64,
+    "Rows in one batch; larger requests are split.",
+    lower_bound=1,
+    upper_bound=MAX_BATCH_SIZE,
+    flag_values=FLAGS,
+)
 flags.DEFINE_integer(
     "batch_timeout_micros",
     1000,
@@ -130,12 +142,10 @@ def _serve(values: Any, path: Path) -> None:
         labels = ", ".join(f"{key}: {value}" for key, value in sorted(model.version_labels.items()))
         lines.append(f"{model.name}: version {version} is served ({labels})")
     make_directories(path.parent)
-    batching = _BATCHING.format(
-        rows=values.max_batch_size,
-        micros=values.batch_timeout_micros,
-        threads=values.num_batch_threads,
+    batching = Batching(
+        values.max_batch_size, values.batch_timeout_micros, values.num_batch_threads
     )
-    atomic_write_text(path.parent / _BATCHING_FILE, batching)
+    atomic_write_text(path.parent / _BATCHING_FILE, _BATCHING.format(batching=batching))
     model_config.write_config(path, config)
     print("\n".join([*lines, server_commands(path.parent, config)]))
 

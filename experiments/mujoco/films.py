@@ -1,6 +1,6 @@
 """Small moving pictures of the published policies, for the README.
 
-    python -m experiments.mujoco.films --tasks=Walker2d,HalfCheetah,Hopper
+    python -m experiments.mujoco.films --tasks=Walker2d,Hopper,Swimmer
 
 Films an episode of each with `trpo_tf.evaluate` and keeps some seconds of it as `<Task>.gif`.
 """
@@ -18,7 +18,7 @@ from PIL import Image
 from experiments.campaign.process import run_process
 from experiments.mujoco import protocol
 
-_TASKS = flags.DEFINE_list("tasks", ["Walker2d", "HalfCheetah", "Hopper"], "Environments.")
+_TASKS = flags.DEFINE_list("tasks", ["Walker2d", "Hopper", "Swimmer"], "Environments.")
 _MODELS = flags.DEFINE_string("models", "saved_models", "Where the policies are.")
 _DIRECTORY = flags.DEFINE_string("directory", str(Path(__file__).parent), "Where pictures go.")
 _FIRST = flags.DEFINE_integer("first", 200, "The first frame that is kept, of a step each.")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import operator
 import threading
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from types import TracebackType
-from typing import Any
+from typing import Any, SupportsIndex
 from urllib.parse import urlsplit
 
 import gymnasium as gym
@@ -13,11 +14,18 @@ import numpy as np
 from tensorflow_serving.apis import get_model_status_pb2
 
 from trpo_tf.loaded_policy import Sample
-from trpo_tf.policy_inputs import checked_seeds, policy_inputs
+from trpo_tf.policy_inputs import checked_array, checked_seeds, policy_inputs
 from trpo_tf.serving.grpc_client import GrpcClient
 from trpo_tf.serving.rest_client import RestClient
 from trpo_tf.serving.wire import Prediction, SignatureSpecs
 from trpo_tf.signatures import DETERMINISTIC, DISTRIBUTION, SAMPLE, VALUE
+
+# What the methods below take out of the answers.
+_OUTPUTS = {
+    DETERMINISTIC: frozenset({"actions"}),
+    SAMPLE: frozenset(Sample._fields),
+    VALUE: frozenset({"values"}),
+}
 
 
 class Client:
@@ -26,7 +34,7 @@ class Client:
     Methods take a batch of observations [N, *O] or one observation [*O] and answer in kind, with
     NumPy arrays. What the model takes is asked of the server once, at the first call. All of them
     raise `ServingError` with the server's words if it refuses or cannot be reached, and ValueError
-    for observations that do not fit.
+    for observations that do not fit, or for a model that is no policy.
 
     Args:
         url: `http://host:8501`, `https://…`, `grpc://host:8500`, or `grpcs://…` (TLS).
@@ -35,10 +43,12 @@ class Client:
             newest version.
         observation_space: what the model takes; without it observations are one array, or arrays
             by the names of the model's inputs.
-        timeout: seconds for a request, > 0.
+        timeout: seconds, > 0: over REST for each try, over gRPC for a request with all its tries.
         retries: further tries when the server is busy or not there (429, 503 and their gRPC
             codes), with back-off; ≥ 0, over gRPC at most 4.
-        backoff: seconds before the first of them, doubled each time.
+        backoff: seconds, ≥ 0; the pauses double from try to try, up to 10 seconds. Over gRPC the
+            first is about this long (at least 0.05); over REST the first further try follows at
+            once and the second after twice this.
 
     Raises:
         ValueError: for an argument that is none of these.
@@ -52,7 +62,7 @@ class Client:
         self,
         url: str,
         model: str,
-        version_or_label: int | str | None = None,
+        version_or_label: SupportsIndex | str | None = None,
         *,
         observation_space: gym.Space | None = None,
         timeout: float = 10.0,
@@ -71,8 +81,7 @@ class Client:
                 f"{timeout}, {retries} and {backoff}."
             )
         self.observation_space = observation_space
-        number = version_or_label if isinstance(version_or_label, int) else None
-        label = version_or_label if isinstance(version_or_label, str) else None
+        number, label = _number_and_label(version_or_label)
         waiting = (timeout, retries, backoff)
         self._connection: RestClient | GrpcClient = (
             RestClient(url, model, number, label, *waiting)
@@ -151,17 +160,18 @@ class Client:
             raise ValueError(
                 f"the model has no signature {signature!r}, only {', '.join(sorted(known))}."
             )
+        _check_outputs(signature, known[signature].outputs)
         inputs, single = policy_inputs(
             self.observation_space, known[signature].inputs, observations
         )
-        self._check_shapes(inputs, known[signature].inputs)
+        self._check_inputs(inputs, known[signature].inputs)
         if signature == SAMPLE:
             inputs["seeds"] = checked_seeds(seeds, len(next(iter(inputs.values()))), single)
         outputs = self.predict(inputs, signature).outputs
         return {name: value[0] for name, value in outputs.items()} if single else outputs
 
     @staticmethod
-    def _check_shapes(inputs: dict[str, np.ndarray], specs: Mapping[str, Any]) -> None:
+    def _check_inputs(inputs: dict[str, np.ndarray], specs: Mapping[str, Any]) -> None:
         """Widths of floats may differ between a training environment and this one."""
         names = set(specs) - {"seeds"}
         if set(inputs) != names:
@@ -171,4 +181,27 @@ class Client:
                 raise ValueError(
                     f"{name} must have shape {specs[name].shape}, got {list(value.shape)}."
                 )
-            inputs[name] = value.astype(specs[name].dtype.as_numpy_dtype)
+            inputs[name] = checked_array(name, value, specs[name].dtype.as_numpy_dtype)
+
+
+def _number_and_label(
+    version_or_label: SupportsIndex | str | None,
+) -> tuple[int | None, str | None]:
+    if version_or_label is None or isinstance(version_or_label, str):
+        return None, version_or_label
+    try:
+        return operator.index(version_or_label), None
+    except TypeError:
+        raise ValueError(
+            "version_or_label must be a whole number, the text of a label, or None, got "
+            f"{version_or_label!r}."
+        ) from None
+
+
+def _check_outputs(signature: str, outputs: Collection[str]) -> None:
+    missing = _OUTPUTS.get(signature, frozenset()) - set(outputs)
+    if missing:
+        raise ValueError(
+            f"the model is no policy: its signature {signature!r} has no output "
+            f"{', '.join(sorted(missing))}, only {', '.join(sorted(outputs))}."
+        )

@@ -21,9 +21,10 @@ from absl import flags
 from tensorflow_serving.config import model_server_config_pb2
 
 from trpo_tf import command_line
+from trpo_tf.model_versions import check_base
 from trpo_tf.serving.local_server import LocalServer
 from trpo_tf.serving.model_config import read_config
-from trpo_tf.serving.served_version import Batching
+from trpo_tf.serving.served_version import MAX_BATCH_SIZE, Batching
 from trpo_tf.serving.status_codes import ServingError
 
 FLAGS = command_line.new_flags()
@@ -53,7 +54,14 @@ flags.DEFINE_float(
     flag_values=FLAGS,
 )
 flags.DEFINE_bool("enable_batching", False, "Put concurrent requests together.", flag_values=FLAGS)
-flags.DEFINE_integer("max_batch_size", 64, "Rows in one batch.", lower_bound=1, flag_values=FLAGS)
+flags.DEFINE_integer(
+    "max_batch_size",
+    64,
+    "Rows in one batch; larger requests are split.",
+    lower_bound=1,
+    upper_bound=MAX_BATCH_SIZE,
+    flag_values=FLAGS,
+)
 flags.DEFINE_integer(
     "batch_timeout_micros",
     1000,
@@ -87,8 +95,8 @@ def main(values: Any) -> None:
     print(
         "This server is for development: no TLS, no authentication; use TensorFlow Serving in "
         "production.\n"
-        f"REST: http://{values.host}:{server.rest_port}\n"
-        f"gRPC: grpc://{values.host}:{server.grpc_port}",
+        f"REST: http://{server.host}:{server.rest_port}\n"
+        f"gRPC: grpc://{server.host}:{server.grpc_port}",
         flush=True,
     )
     _wait_for_the_end()
@@ -99,7 +107,7 @@ def newest_versions(bases: list[str]) -> model_server_config_pb2.ModelServerConf
     """A model config that serves the newest version of each policy.
 
     Raises:
-        ValueError: if a directory is missing, or two have the same name.
+        ValueError: if a directory is missing or itself one version, or two have the same name.
     """
     config = model_server_config_pb2.ModelServerConfig()
     paths = {Path(base).absolute().name: Path(base).absolute() for base in bases}
@@ -108,6 +116,7 @@ def newest_versions(bases: list[str]) -> model_server_config_pb2.ModelServerConf
     for name, path in paths.items():
         if not path.is_dir():
             raise ValueError(f"no SavedModel at {path}: there is no directory.")
+        check_base(path)
         config.model_config_list.config.add(
             name=name, base_path=str(path), model_platform="tensorflow"
         )

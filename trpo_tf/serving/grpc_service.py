@@ -136,7 +136,7 @@ def _array(name: str, proto: Any) -> np.ndarray:
         raise _invalid(f"input {name[:100]!r} has {size} entries, more than {_MAX_MESSAGE_BYTES}")
     try:
         return np.asarray(tf.make_ndarray(proto))
-    except (TypeError, ValueError, KeyError, IndexError) as error:
+    except (TypeError, ValueError, KeyError, IndexError, OverflowError) as error:
         raise _invalid(f"input {name[:100]!r} is no tensor: {error}") from None
 
 

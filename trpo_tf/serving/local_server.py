@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -27,7 +29,7 @@ class LocalServer:
 
     Args:
         read_config: gives the model config that holds now; may raise OSError or ValueError.
-        host: the address to listen on.
+        host: the address to listen on; of a name's several addresses the first.
         rest_port: 0 lets the system choose.
         grpc_port: the same.
         batching: None runs every request alone.
@@ -36,10 +38,11 @@ class LocalServer:
 
     Raises:
         ImportError: if the extra `serving` is not installed.
-        OSError, RuntimeError: if a port is taken.
+        OSError, RuntimeError: if the host is unknown or a port is taken.
         ServingError, ValueError: if the first config cannot be applied.
 
     Attributes:
+        host: the address on which it listens, as URLs have it: of IPv6 in brackets.
         rest_port, grpc_port: where it listens.
         models: what is served.
     """
@@ -64,20 +67,31 @@ class LocalServer:
         self._applied: Any = None
         self._closing = threading.Event()
         self.models = ServedModels(lambda path: ServedVersion(path, batching))
-        self.refresh()
-        self._web = waitress.create_server(
-            rest_service(self.models),
-            map=self._connections,
-            host=host,
-            port=rest_port,
-            threads=_REST_THREADS,
-            connection_limit=1000,
-            max_request_body_size=_MAX_BODY_BYTES,
-            ident=None,
-        )
-        self.rest_port = int(self._web.effective_port)
-        self._grpc, self.grpc_port = grpc_server(self.models, f"{host}:{grpc_port}")
-        self._grpc.start()
+        with contextlib.ExitStack() as opened:
+            opened.callback(self.models.close)
+            self.refresh()
+            # Handed a name with several addresses, waitress would make a server of another kind;
+            # and it starts its threads before it finds that a port is taken.
+            family, _, _, _, address = socket.getaddrinfo(host, rest_port, type=socket.SOCK_STREAM)[
+                0
+            ]
+            self.host = f"[{address[0]}]" if family is socket.AF_INET6 else str(address[0])
+            listening = opened.enter_context(socket.create_server(address, family=family))
+            self._web = waitress.create_server(
+                rest_service(self.models),
+                map=self._connections,
+                sockets=[listening],
+                threads=_REST_THREADS,
+                connection_limit=1000,
+                max_request_body_size=_MAX_BODY_BYTES,
+                ident=None,
+            )
+            opened.callback(self._wasyncore.close_all, self._connections)
+            opened.callback(self._web.task_dispatcher.shutdown)
+            self.rest_port = int(self._web.effective_port)
+            self._grpc, self.grpc_port = grpc_server(self.models, f"{self.host}:{grpc_port}")
+            self._grpc.start()
+            opened.pop_all()
         self._threads = [
             threading.Thread(target=self._web.run, name="rest", daemon=True),
             threading.Thread(target=self._watch, args=(poll_seconds,), name="config", daemon=True),
@@ -117,9 +131,14 @@ class LocalServer:
             try:
                 self.refresh()
             except (OSError, ValueError, ServingError) as error:
-                if str(error) != self._told:
-                    self._told = str(error)
-                    self._log(f"the model config was not applied: {error}")
+                self._tell(str(error))
+            except Exception as error:  # noqa: BLE001 (without this thread nothing is read again)
+                self._tell(repr(error))
+
+    def _tell(self, reason: str) -> None:
+        if reason != self._told:
+            self._told = reason
+            self._log(f"the model config was not applied: {reason}")
 
 
 def _import_waitress() -> Any:

@@ -15,7 +15,7 @@ from google.protobuf import text_format
 from tensorflow_serving.config import model_server_config_pb2
 
 from trpo_tf.atomic_files import atomic_write_text
-from trpo_tf.model_versions import find_version
+from trpo_tf.model_versions import check_base, find_version
 
 STABLE, CANARY, PREVIOUS = "stable", "canary", "previous"
 
@@ -55,8 +55,10 @@ def add_newest(config: model_server_config_pb2.ModelServerConfig, base: Path) ->
         The version's number.
 
     Raises:
-        ValueError: if there is no SavedModel in it, or the model is served from elsewhere.
+        ValueError: if there is no SavedModel in it, it is itself one version, or the model is
+            served from elsewhere.
     """
+    check_base(base)
     version = int(find_version(base).name)
     name = base.absolute().name
     for model in config.model_config_list.config:
@@ -77,30 +79,44 @@ def add_newest(config: model_server_config_pb2.ModelServerConfig, base: Path) ->
 
 
 def try_out(config: model_server_config_pb2.ModelServerConfig, name: str) -> int:
-    """Moves `canary` to the newest version that is served; returns it."""
+    """Moves `canary` to the newest version that is served; returns it.
+
+    Raises:
+        ValueError: if the model is unknown, or the config does not name its versions.
+    """
     model = find_model(config, name)
-    version = max(model.model_version_policy.specific.versions)
+    version = max(_named_versions(model))
     model.version_labels[CANARY] = version
-    return int(version)
+    return version
 
 
 def promote(config: model_server_config_pb2.ModelServerConfig, name: str) -> int:
     """Moves `stable` to where `canary` is, and `previous` to where `stable` was; returns it.
 
-    Versions to which no label leads any more are served no longer.
+    Older versions to which no label leads any more are served no longer; newer ones stay, so that
+    they can be tried out next.
 
     Raises:
-        ValueError: if the model is unknown, or `canary` is `stable` already.
+        ValueError: if the model is unknown or lacks one of the two labels, the config does not
+            name its versions, or `canary` is `stable` already.
     """
     model = find_model(config, name)
-    labels = model.version_labels
+    versions, labels = _named_versions(model), model.version_labels
+    for label in (STABLE, CANARY):
+        # Looking a label up would make it.
+        if label not in labels:
+            raise ValueError(
+                f"{name} has no label {label!r} in the config, only "
+                f"{', '.join(sorted(labels)) or 'none'}; write {STABLE} and {CANARY} into it once."
+            )
     if labels[CANARY] == labels[STABLE]:
         raise ValueError(
             f"nothing to promote: {CANARY} and {STABLE} of {name} are version {labels[STABLE]}."
         )
     labels[PREVIOUS] = labels[STABLE]
     labels[STABLE] = labels[CANARY]
-    _serve(model, set(labels.values()))
+    newer = {version for version in versions if version > labels[STABLE]}
+    _serve(model, newer | set(labels.values()))
     return int(labels[STABLE])
 
 
@@ -131,6 +147,18 @@ def find_model(config: model_server_config_pb2.ModelServerConfig, name: str) -> 
             return model
     names = ", ".join(model.name for model in config.model_config_list.config) or "none"
     raise ValueError(f"there is no model {name!r} in the config; its models: {names}.")
+
+
+def _named_versions(model: Any) -> list[int]:
+    versions = list(model.model_version_policy.specific.versions)
+    if not versions:
+        policy = model.model_version_policy.WhichOneof("policy_choice") or "latest"
+        raise ValueError(
+            f"the config names no versions of {model.name} (its policy is {policy!r}); labels are "
+            "moved between `specific` versions only: add the newest one with "
+            f"--saved_models={model.base_path}."
+        )
+    return versions
 
 
 def _serve(model: Any, versions: set[int]) -> None:

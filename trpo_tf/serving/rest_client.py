@@ -17,6 +17,7 @@ from trpo_tf.serving.status_codes import ServingError, code_of_http
 from trpo_tf.serving.wire import Prediction, SignatureSpecs, signature_specs
 
 _RETRIED = frozenset({429, 503})
+_LONGEST_WAIT = 10.0
 _LONGEST_ERROR = 1000
 
 
@@ -28,9 +29,11 @@ class RestClient:
         model: its name.
         version: a number, or None.
         label: of a version, or None.
-        timeout: seconds that one try may take.
-        retries: further tries after 429, 503 and connections that are refused.
-        backoff: seconds before the second try; doubled each time.
+        timeout: seconds that each try may take to connect and to wait for the answer.
+        retries: further tries after 429, 503 and connections that are refused. What the server
+            asks for in `Retry-After` is not heeded.
+        backoff: half the seconds before the third try, doubled each time, at most 10 seconds; the
+            second try follows at once.
     """
 
     def __init__(
@@ -62,6 +65,9 @@ class RestClient:
                 # A prediction changes nothing, so it may be asked for again.
                 allowed_methods=None,
                 backoff_factor=backoff,
+                backoff_max=_LONGEST_WAIT,
+                # It may ask for hours, and for further tries after other statuses than these.
+                respect_retry_after_header=False,
                 raise_on_status=False,
             ),
         )

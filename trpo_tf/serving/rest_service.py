@@ -23,10 +23,16 @@ _PATH = re.compile(
 _REASONS = {
     200: "OK",
     400: "Bad Request",
+    401: "Unauthorized",
+    403: "Forbidden",
     404: "Not Found",
+    409: "Conflict",
     429: "Too Many Requests",
+    499: "Client Closed Request",
     500: "Internal Server Error",
+    501: "Not Implemented",
     503: "Service Unavailable",
+    504: "Gateway Timeout",
 }
 
 
@@ -54,7 +60,8 @@ def rest_service(models: ServedModels) -> Callable[..., Iterable[bytes]]:
             body = json.dumps({"error": error.message}).encode()
         headers = [("Content-Type", "application/json"), ("Content-Length", str(len(body)))]
         start_response(f"{status} {_REASONS[status]}", headers)
-        return [body]
+        # Bytes after the head of an answer to HEAD would be taken for the next answer's.
+        return [] if environ["REQUEST_METHOD"] == "HEAD" else [body]
 
     return application
 
@@ -70,7 +77,7 @@ def signature_map(definitions: Mapping[str, Any]) -> get_model_metadata_pb2.Sign
 def _answer(models: ServedModels, environ: Mapping[str, Any]) -> bytes:
     method, path = environ["REQUEST_METHOD"], environ.get("PATH_INFO", "")
     found = _PATH.fullmatch(path)
-    if found is None or (method == "POST") != (found["action"] == ":predict"):
+    if found is None or method != ("POST" if found["action"] == ":predict" else "GET"):
         raise ServingError(
             grpc.StatusCode.INVALID_ARGUMENT, f"Malformed request: {method} {path[:200]}"
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from trpo_tf.serving.served_version import ServedVersion
 from trpo_tf.serving.status_codes import ServingError
 
 _State = get_model_status_pb2.ModelVersionStatus
+# Those that say what is wrong without their kind.
 _LOADING_ERRORS = (OSError, RuntimeError, ValueError, tf.errors.OpError, ServingError)
 
 
@@ -60,33 +62,28 @@ class ServedModels:
         is wanted, and keeps the versions before it loaded. A version that is not there yet is
         waited for.
 
+        An empty config changes nothing, as in TensorFlow Serving.
+
         Raises:
-            ServingError: INVALID_ARGUMENT for a config without names or paths; FAILED_PRECONDITION
-                for a label to a version that is not available: the model's labels stay as they are.
+            ServingError: INVALID_ARGUMENT for a config without names or paths, or with a name
+                twice: nothing changes; FAILED_PRECONDITION for a label to a version that is not
+                available: the model's labels stay as they are.
         """
+        _check_config(config)
+        if config.WhichOneof("config") is None:
+            return
         with self._applying:
             self._config = config
-            wanted = {model.name: model for model in config.model_config_list.config}
-            if any(not name or not model.base_path for name, model in wanted.items()):
-                raise ServingError(
-                    grpc.StatusCode.INVALID_ARGUMENT, "every model needs a name and a base_path"
-                )
-            refused = [text for model in wanted.values() for text in self._apply_model(model)]
-            for name in set(self._models) - set(wanted):
-                self._models[name].labels = {}
-                self._unload(name, set(self._models[name].slots))
-                with self._changed:
-                    del self._models[name]
-        if refused:
-            raise ServingError(grpc.StatusCode.FAILED_PRECONDITION, "; ".join(refused))
+            self._bring_about()
 
     def look_again(self) -> None:
         """Applies the same config again: versions may have come to the models' directories.
 
         Raises:
-            ServingError: as `apply`.
+            ServingError: FAILED_PRECONDITION as `apply`.
         """
-        self.apply(self._config)
+        with self._applying:
+            self._bring_about()
 
     @contextlib.contextmanager
     def use(
@@ -100,7 +97,7 @@ class ServedModels:
             label: of the version.
 
         Raises:
-            ServingError: NOT_FOUND.
+            ServingError: NOT_FOUND; INVALID_ARGUMENT for a label that there is not.
         """
         with self._changed:
             number, slot = self._find(name, version, label)
@@ -119,13 +116,13 @@ class ServedModels:
         """What is known of the versions of a model, the newest first.
 
         Raises:
-            ServingError: NOT_FOUND.
+            ServingError: as `use`.
         """
         response = get_model_status_pb2.GetModelStatusResponse()
         with self._changed:
-            slots = self._known(name).slots
             if label is not None:
                 version = self._number(name, label)
+            slots = self._known(name).slots
             numbers = sorted(slots, reverse=True) if version is None else [version]
             for number in numbers:
                 if number not in slots:
@@ -139,12 +136,27 @@ class ServedModels:
 
     def close(self) -> None:
         """Unloads everything, after the requests that are inside."""
-        self.apply(model_server_config_pb2.ModelServerConfig())
+        with self._applying:
+            self._config = model_server_config_pb2.ModelServerConfig()
+            self._bring_about()
+
+    def _bring_about(self) -> None:
+        wanted = {model.name: model for model in self._config.model_config_list.config}
+        refused = [text for model in wanted.values() for text in self._apply_model(model)]
+        for name in set(self._models) - set(wanted):
+            self._models[name].labels = {}
+            self._unload(name, set(self._models[name].slots))
+            with self._changed:
+                del self._models[name]
+        if refused:
+            raise ServingError(grpc.StatusCode.FAILED_PRECONDITION, "; ".join(refused))
 
     def _apply_model(self, config: Any) -> list[str]:
         with self._changed:
             model = self._models.setdefault(config.name, _Model())
         wanted = _wanted_versions(config)
+        if wanted is None:
+            wanted = dict.fromkeys(model.slots)
         for number, path in wanted.items():
             if number not in model.slots and path is not None:
                 self._bring_in(model, number, path)
@@ -171,11 +183,11 @@ class ServedModels:
         try:
             served = self._load(path)
             served.warm_up()
-        except _LOADING_ERRORS as error:
+        except Exception as error:  # noqa: BLE001 (whatever it is, it is told in the status)
             if served is not None:
                 served.close()
             with self._changed:
-                slot.state, slot.error = _State.END, " ".join(str(error).split())
+                slot.state, slot.error = _State.END, _reason(error)
             return
         with self._changed:
             slot.served, slot.state = served, _State.AVAILABLE
@@ -198,15 +210,16 @@ class ServedModels:
         return self._models[name]
 
     def _number(self, name: str, label: str) -> int:
-        labels = self._known(name).labels
+        labels = self._models[name].labels if name in self._models else {}
         if label not in labels:
-            raise _not_found(f"Unrecognized servable version label: {label[:100]}")
+            # TensorFlow Serving's code for this is not NOT_FOUND, not even of an unknown model.
+            raise _invalid(f"Unrecognized servable version label: {label[:100]}")
         return labels[label]
 
     def _find(self, name: str, version: int | None, label: str | None) -> tuple[int, _Slot]:
-        slots = self._known(name).slots
         if label is not None:
             version = self._number(name, label)
+        slots = self._known(name).slots
         available = [n for n, slot in slots.items() if slot.state == _State.AVAILABLE]
         number = max(available, default=None) if version is None else version
         if number not in available or number is None:
@@ -215,18 +228,44 @@ class ServedModels:
         return number, slots[number]
 
 
-def _wanted_versions(config: Any) -> dict[int, Path | None]:
-    """Number to directory of what the version policy asks for; None for one that is not there."""
-    found = {int(path.name): path for path in whole_versions(Path(config.base_path))}
+def _check_config(config: model_server_config_pb2.ModelServerConfig) -> None:
+    if config.WhichOneof("config") == "custom_model_config":
+        raise _invalid("only a model_config_list can be served")
+    models = config.model_config_list.config
+    if any(not model.name or not model.base_path for model in models):
+        raise _invalid("every model needs a name and a base_path")
+    twice = [name for name, count in Counter(model.name for model in models).items() if count > 1]
+    if twice:
+        raise _invalid(f"models are listed more than once: {', '.join(twice)}")
+
+
+def _wanted_versions(config: Any) -> dict[int, Path | None] | None:
+    """Number to directory of what the version policy asks for; None for one that is not there.
+
+    None altogether if what it asks for cannot be told: a file system may be away for a moment.
+    """
+    base = Path(config.base_path)
+    found = {int(path.name): path for path in whole_versions(base)}
     policy = config.model_version_policy
     kind = policy.WhichOneof("policy_choice")
     if kind == "specific":
         return {number: found.get(number) for number in policy.specific.versions}
+    if not base.is_dir():
+        return None
     if kind == "all":
         return dict(found)
     count = policy.latest.num_versions or 1
     return {number: found[number] for number in sorted(found)[-count:]}
 
 
+def _reason(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return text if isinstance(error, _LOADING_ERRORS) else f"{type(error).__name__}: {text}"
+
+
 def _not_found(message: str) -> ServingError:
     return ServingError(grpc.StatusCode.NOT_FOUND, message)
+
+
+def _invalid(message: str) -> ServingError:
+    return ServingError(grpc.StatusCode.INVALID_ARGUMENT, message)

@@ -13,13 +13,17 @@ from tensorflow.core.protobuf import config_pb2
 
 from trpo_tf import saved_graph, warmup
 from trpo_tf.serving.status_codes import ServingError, of_tensorflow
+from trpo_tf.serving.tensor_json import DEFAULT_SIGNATURE
+
+# TensorFlow counts the rows of a request, a thousand batches of them, in 32 bits.
+MAX_BATCH_SIZE = 100_000
 
 
 class Batching(NamedTuple):
     """How concurrent requests are put together, as in TensorFlow Serving's parameters.
 
     Attributes:
-        max_batch_size: rows in one run, ≥ 1.
+        max_batch_size: rows in one run, 1 to `MAX_BATCH_SIZE`; larger requests are split.
         timeout_micros: how long an incomplete batch waits for more, ≥ 0.
         num_threads: batches that run at the same time, ≥ 1.
         max_enqueued: batches that may wait before requests are refused as UNAVAILABLE, ≥ 1.
@@ -29,6 +33,11 @@ class Batching(NamedTuple):
     timeout_micros: int = 1000
     num_threads: int = 2
     max_enqueued: int = 1000
+
+    @property
+    def max_request_size(self) -> int:
+        """Rows of one request, beyond which it is refused: what the queue can hold."""
+        return self.max_batch_size * self.max_enqueued
 
 
 class Signature(NamedTuple):
@@ -62,6 +71,7 @@ class ServedVersion:
 
     def __init__(self, path: Path, batching: Batching | None = None) -> None:
         self.path = path
+        self._max_rows = batching.max_request_size if batching else 0
         graph = tf.Graph()
         self._session = tf.compat.v1.Session(graph=graph)
         try:
@@ -91,11 +101,12 @@ class ServedVersion:
             self.predict(request.model_spec.signature_name, inputs)
 
     def signature(self, name: str) -> Signature:
-        """A signature by its name.
+        """A signature by its name; the empty one means `serving_default`.
 
         Raises:
             ServingError: FAILED_PRECONDITION if there is none.
         """
+        name = name or DEFAULT_SIGNATURE
         if name not in self.signatures:
             raise ServingError(
                 grpc.StatusCode.FAILED_PRECONDITION,
@@ -123,7 +134,7 @@ class ServedVersion:
         try:
             outputs = signature.batched(*arrays)
         except tf.errors.InvalidArgumentError as error:
-            if signature.batched is signature.alone:
+            if signature.batched is signature.alone or len(arrays[0]) > self._max_rows:
                 raise of_tensorflow(error) from error
             outputs = _alone(signature, arrays)
         except tf.errors.OpError as error:
@@ -147,8 +158,11 @@ class ServedVersion:
 
         @tf.nondifferentiable_batch_function(
             batching.num_threads,
-            batching.max_batch_size,
+            batching.max_request_size,
             batching.timeout_micros,
+            # Large requests are split into the last of these sizes. All sizes below are allowed
+            # too, or the op would fill batches up to the next one.
+            allowed_batch_sizes=list(range(1, batching.max_batch_size + 1)),
             max_enqueued_batches=batching.max_enqueued,
             autograph=False,
         )
