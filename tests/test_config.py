@@ -27,7 +27,7 @@ REFUSED: list[tuple[str, Any]] = [
     ("rollouts_ahead", -1),
     ("num_workers", 0),
     ("max_workers", 0),
-    ("worker_cpus", 0),
+    ("worker_cpus", 0.009),
     ("worker_timeout", 0),
     ("ray_address", " "),
     ("vectorization", "gpu"),
@@ -121,6 +121,12 @@ def test_environments_are_divided_among_ray_workers() -> None:
     with pytest.raises(ValueError, match="max_workers must be >= num_workers 4 or none, got 2"):
         TRPOConfig(env="CartPole-v1", sampler="ray", num_workers=4, max_workers=2)
     assert TRPOConfig(env="CartPole-v1", num_workers=3).sampler == "sync"
+
+
+def test_more_processes_than_a_machine_runs_are_refused() -> None:
+    with pytest.raises(ValueError, match="num_envs must be <= 1024 with vectorization=async"):
+        TRPOConfig(env="CartPole-v1", num_envs=1025, vectorization="async")
+    assert TRPOConfig(env="CartPole-v1", num_envs=1025, vectorization="sync").num_envs == 1025
 
 
 @pytest.mark.parametrize("sampler", ["async", "ray"])

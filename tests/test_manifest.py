@@ -113,3 +113,9 @@ def test_read_errors_are_a_damage(directory, monkeypatch):
     monkeypatch.setattr(manifest, "_sha256", fail)
     damage = manifest.find_damage(directory, "example")
     assert damage == "numbers cannot be read: Input/output error"
+
+
+def test_a_file_of_any_size_is_not_hashed(directory, monkeypatch):
+    monkeypatch.setattr(manifest, "_MOST_FILE_BYTES", 255)
+    expected = "numbers has 256 bytes, more than 255"
+    assert manifest.find_damage(directory, "example") == expected

@@ -322,6 +322,14 @@ def test_given_importance_weights_take_the_place_of_computed_ones() -> None:
     np.testing.assert_allclose(steps[1], steps[0], rtol=1e-12)
 
 
+def test_given_importance_weights_have_their_sample_size() -> None:
+    policy, batch = problem("gaussian")
+    given = np.arange(NUM_ROWS, dtype=np.float64)
+    info = optimizer().step(policy, batch._replace(importance_weights=given))
+    size = given.sum() ** 2 / (NUM_ROWS * np.sum(given**2))
+    np.testing.assert_allclose(info.effective_sample_size, size, rtol=1e-9)
+
+
 # --- refusals -----------------------------------------------------------------------------------
 
 

@@ -12,7 +12,7 @@ import tensorflow as tf
 import zoo
 
 from trpo_tf.execution import Execution
-from trpo_tf.torsos import ConvolutionalTorso, VectorTorso, make_torso
+from trpo_tf.torsos import ConvolutionalTorso, VectorTorso, check_size, make_torso
 
 ALL_WAYS = pytest.mark.parametrize("execution", list(Execution))
 SPACES = {
@@ -174,3 +174,11 @@ def test_refusals() -> None:
         torso_for(zoo.VECTOR, sizes=(4, 0))
     with pytest.raises(ValueError, match="not supported"):
         torso_for(gym.spaces.Text(5))
+
+
+@pytest.mark.parametrize("shape", [(16, 4096, 3), (3, 4096, 16), (4096, 16, 3)])
+def test_small_pictures_that_are_too_large_are_refused(shape: tuple[int, ...]) -> None:
+    space = gym.spaces.Box(0, 255, shape, np.uint8)
+    with pytest.raises(ValueError, match=r"2097152, 256, 1 has \d+ weights, more than 268435456"):
+        check_size(space, (), 1)
+    check_size(gym.spaces.Box(0, 255, (16, 1024, 3), np.uint8), (), 1)

@@ -408,13 +408,18 @@ def test_rows_that_are_too_old_are_dropped_and_counted() -> None:
 
 def test_nothing_left_is_no_step() -> None:
     parts = as_version(make_parts(), 9)
-    rollout = make_rollout(parts.policy, seed=0)
+    trpo = parts.trpo(max_lag=3)
+    # So that the critic's optimizer has momentum.
+    assert trpo.update(make_rollout(parts.policy, seed=0)).accepted
+    rollout = make_rollout(parts.policy, seed=1)
     rollout = rollout._replace(policy_version=np.zeros_like(rollout.policy_version))
-    before = [v.numpy() for v in parts.policy.trainable_variables]
-    info = parts.trpo(max_lag=3).update(rollout)
+    weights = [*parts.policy.trainable_variables, *parts.value_function.torso.trainable_variables]
+    weights += parts.value_regression.optimizer.variables
+    before = [tf.convert_to_tensor(variable).numpy() for variable in weights]
+    info = trpo.update(rollout)
     assert not info.accepted
     assert info.dropped_rows == rollout.mask.sum()
-    for old, variable in zip(before, parts.policy.trainable_variables, strict=True):
+    for old, variable in zip(before, weights, strict=True):
         np.testing.assert_array_equal(old, variable)
 
 
@@ -589,3 +594,9 @@ def test_a_critic_with_an_axis_too_many_is_refused() -> None:
     critic = keras.Sequential([keras.layers.Dense(1)])
     with pytest.raises(ValueError, match=r"must return \[N\], got .*1\); squeeze its last axis"):
         dataclasses.replace(parts, value_function=critic).trpo().update(rollout)
+
+
+def test_models_of_two_dtypes_are_refused() -> None:
+    critic = make_parts(dtype="float64").value_function
+    with pytest.raises(ValueError, match="must have one dtype, got float32 and float64"):
+        dataclasses.replace(make_parts(), value_function=critic).trpo()

@@ -18,6 +18,7 @@ from trpo_tf.setting import checked, choice, explained, kind_of, number, parsed,
 # Rows of a batch are indexed by 32 bits. That and the largest values of single settings are far
 # from what anyone trains with, and near enough that a stranger's file does not exhaust the machine.
 _MOST_ROWS = 10**9
+_MOST_PROCESSES = 2**10
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -85,8 +86,7 @@ class TRPOConfig:
         1.0,
         "CPUs of the cluster that each Ray worker takes.",
         "0.1 to 4",
-        minimum=0,
-        exclusive=True,
+        minimum=0.01,
     )
     worker_timeout: float = number(
         300.0,
@@ -285,6 +285,7 @@ class TRPOConfig:
             value = checked(field, _HINTS[field.name], getattr(self, field.name))
             object.__setattr__(self, field.name, value)
         self._check_batch()
+        self._check_processes()
         self._check_workers()
         self._check_replay()
 
@@ -304,6 +305,13 @@ class TRPOConfig:
             raise ValueError(
                 f"value_minibatch_size must be <= {batch} = {self.batch_rows} rows), got "
                 f"{self.value_minibatch_size}. 0 takes all rows in one step."
+            )
+
+    def _check_processes(self) -> None:
+        if self.vectorization == "async" and self.num_envs > _MOST_PROCESSES:
+            raise ValueError(
+                f"num_envs must be <= {_MOST_PROCESSES} with vectorization=async, a process for "
+                f"each, got {self.num_envs}. Take fewer, or another vectorization."
             )
 
     def _check_workers(self) -> None:

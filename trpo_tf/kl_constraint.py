@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,10 +14,11 @@ class KLConstraint:
     """E_s KL(π_old(·|s) ‖ π_new(·|s)) ≤ δ; one direction, everywhere.
 
     Args:
-        max_kl: δ > 0 in nats, or a Keras schedule of it over the count of updates.
+        max_kl: δ > 0 in nats, finite, or a Keras schedule of it over the policy's version, which
+            `TRPO.update` counts.
 
     Raises:
-        ValueError: if `max_kl` is not positive.
+        ValueError: if `max_kl` is not positive or not finite.
 
     >>> import tensorflow_probability as tfp
     >>> old, new = (tfp.distributions.Normal(mean, [1.0, 1.0]) for mean in (0.0, [1.0, 3.0]))
@@ -25,8 +27,10 @@ class KLConstraint:
     """
 
     def __init__(self, max_kl: float | LearningRateSchedule = 0.01) -> None:
-        if not isinstance(max_kl, LearningRateSchedule) and not max_kl > 0:
-            raise ValueError(f"max_kl must be > 0, got {max_kl}. Typical values are 0.001 to 0.05.")
+        if not isinstance(max_kl, LearningRateSchedule) and not 0 < max_kl < math.inf:
+            raise ValueError(
+                f"max_kl must be > 0 and finite, got {max_kl}. Typical values are 0.001 to 0.05."
+            )
         self.max_kl = max_kl
 
     def __call__(self, old: Any, new: Any, weights: Any = None) -> Any:

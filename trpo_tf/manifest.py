@@ -14,6 +14,8 @@ from typing import Any
 FILE_NAME = "manifest.json"
 _FORMAT = "trpo_tf manifest 1"
 _MAX_BYTES = 1_000_000
+# Several times what the largest networks need; a sparse file of any size would be hashed for days.
+_MOST_FILE_BYTES = 2**36
 _PLAIN_NAME = re.compile(r"\w[\w.-]*", re.ASCII)
 
 
@@ -110,6 +112,8 @@ def _file_damage(path: Path, entry: dict[str, Any]) -> str | None:
     if not _is_plain_file(path):
         return f"{path.name} is no plain file"
     size = path.stat().st_size
+    if size > _MOST_FILE_BYTES:
+        return f"{path.name} has {size} bytes, more than {_MOST_FILE_BYTES}"
     if size != entry["bytes"]:
         return f"{path.name} has {size} bytes instead of {entry['bytes']}"
     if _sha256(path) != entry["sha256"]:

@@ -94,7 +94,8 @@ class NaturalGradientOptimizer:
         Args:
             policy: a Keras model, observations ↦ `tfd.Distribution`.
             batch: N rows.
-            max_kl: δ of this step; None: the constraint's.
+            max_kl: δ of this step; None: the constraint's, whose schedule, if it has one, follows
+                the policy's version, which `TRPO.update` counts and this does not.
 
         Returns:
             An `UpdateInfo` of scalar tensors.
@@ -192,8 +193,8 @@ class NaturalGradientOptimizer:
         self, batch: Batch, old: OldPolicy, max_kl: Any
     ) -> tuple[Any, Any, Any, Any]:
         if batch.importance_weights is not None:
-            one, zero = tf.ones_like(max_kl), tf.zeros_like(max_kl)
-            return batch.importance_weights, zero, max_kl, one
+            size = staleness.effective_sample_size(batch.importance_weights, batch.weights)
+            return batch.importance_weights, tf.zeros_like(max_kl), max_kl, size
         ratio = staleness.importance_ratio(old.log_probs, batch.behaviour_log_probs)
         travelled = staleness.behaviour_kl(old.log_probs, batch.behaviour_log_probs, batch.weights)
         return (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -65,8 +66,7 @@ def check_size(observation_space: gym.Space, hidden_sizes: Sequence[int], num_ou
     size = spaces.flat_size(observation_space)
     layers = [size, *hidden_sizes, num_outputs]
     if spaces.is_image(observation_space):
-        # The convolutions' strides leave less than one feature for each pixel.
-        layers = [size // min(observation_space.shape or (1,)), _CONVOLUTION_FEATURES, num_outputs]
+        layers = [_most_features(observation_space), _CONVOLUTION_FEATURES, num_outputs]
     weights = sum(inputs * outputs for inputs, outputs in itertools.pairwise(layers))
     if weights > _MOST_WEIGHTS:
         shown = ", ".join(map(str, layers))
@@ -74,6 +74,15 @@ def check_size(observation_space: gym.Space, hidden_sizes: Sequence[int], num_ou
             f"a network of layers {shown} has {weights} weights, more than {_MOST_WEIGHTS}. "
             "Choose smaller hidden_sizes, or wrap the environment to make its spaces smaller."
         )
+
+
+def _most_features(image_space: gym.Space) -> int:
+    """An upper bound of the numbers that the convolutions give for a picture."""
+    first, middle, last = image_space.shape or (1, 1, 1)
+    sides = middle, max(first, last)
+    # Strides leave less than one number for each pixel; small pictures are not strided.
+    filters = _SMALL_CONVOLUTIONS[-1][0] if min(sides) < _SMALLEST_IMAGE else 1
+    return math.prod(sides) * filters
 
 
 class VectorTorso(keras.layers.Layer):

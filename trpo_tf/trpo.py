@@ -103,6 +103,11 @@ class TRPO:
     ) -> None:
         if max_lag is not None and max_lag < 0:
             raise ValueError(f"max_lag must be >= 0 or None, got {max_lag}.")
+        if policy.compute_dtype != value_function.compute_dtype:
+            raise ValueError(
+                f"policy and value function must have one dtype, got {policy.compute_dtype} and "
+                f"{value_function.compute_dtype}."
+            )
         self.policy = policy
         self.value_function = value_function
         self.advantage = advantage
@@ -127,8 +132,9 @@ class TRPO:
         gradient that is not finite may be any row's fault, then all rollouts are forgotten.
 
         Args:
-            rollout: of T steps and B environments; the first one fixes the compiled shapes. With
-                replay it must not be written into afterwards.
+            rollout: of T steps and B environments; other shapes than before are compiled anew
+                (and refused with replay or, for another B, return scaling). With replay it must not
+                be written into afterwards.
 
         Returns:
             An `UpdateInfo` of NumPy scalars, its `status` a `StepStatus`.
@@ -195,7 +201,9 @@ class TRPO:
         # In the new unit from the very first fit on: an optimizer's moments of gradients in another
         # unit would hold its steps down for dozens of updates.
         scale = self._update_scale(usable, rollout)
-        loss = self._compiled_fit(self.value_function, *rows, scale, seed, usable)
+        # Without a row, the optimizer's momentum alone would move the critic.
+        has_rows = usable & tf.reduce_any(rows[2] > 0)
+        loss = self._compiled_fit(self.value_function, *rows, scale, seed, has_rows)
         # The statistics are the critic's, too.
         with tf.control_dependencies([loss]):
             for variable, value in zip(self.policy.trainable_variables, new_policy, strict=True):
