@@ -58,7 +58,7 @@ class BatchPasses:
         for name, rows in batch._asdict().items():
             if name in ("observations", "actions") or rows is None:
                 continue
-            if rows.shape.rank != 1 or rows.shape[0] != batch.weights.shape[0]:
+            if len(rows.shape) != 1 or rows.shape[0] != batch.weights.shape[0]:
                 raise ValueError(
                     f"{name} must be [N], one number for each of {batch.weights.shape[0]} rows, "
                     f"got {rows.shape}."
