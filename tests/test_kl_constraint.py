@@ -199,9 +199,9 @@ def test_the_direction_by_hand() -> None:
 # --- settings -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("max_kl", [0.0, -0.01, float("nan")])
+@pytest.mark.parametrize("max_kl", [0.0, -0.01, float("nan"), float("inf")])
 def test_bad_max_kl(max_kl: float) -> None:
-    with pytest.raises(ValueError, match=r"max_kl must be > 0, got .* 0.001 to 0.05"):
+    with pytest.raises(ValueError, match=r"max_kl must be > 0 and finite, got .* 0.001 to 0.05"):
         KLConstraint(max_kl=max_kl)
 
 
