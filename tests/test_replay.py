@@ -210,14 +210,14 @@ def compose(
     scaling = parts.advantage.return_scaling
     assert scaling is not None
     targets = estimate.value_targets.numpy()
+    scaling.update(newest)
+    parts.value_function.set_output_scale(scaling.scale)
     parts.value_regression.fit(
         parts.value_function, rows, targets.ravel(), age.ravel(), scaling.scale, seed=0
     )
     own = flat(tf.nest.map_structure(lambda part: part[:-1], newest.observations))
     for model in (parts.policy, parts.value_function):
         model.update_statistics(own, newest.mask.ravel().astype(values.dtype))
-    scaling.update(newest)
-    parts.value_function.set_output_scale(scaling.scale)
     errors = targets - values[:-1]
     spread, unexplained = (
         mean((part - mean(part)) ** 2) for part in (np.where(merged.mask, targets, 0), errors)

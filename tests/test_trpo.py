@@ -158,6 +158,9 @@ def compose(
     )
     info = parts.optimizer.step(parts.policy, batch, max_kl=max_kl)
     scaling = parts.advantage.return_scaling
+    if scaling:
+        scaling.update(rollout)
+        parts.value_function.set_output_scale(scaling.scale)
     parts.value_regression.fit(
         parts.value_function,
         batch.observations,
@@ -169,9 +172,6 @@ def compose(
     for model in (parts.policy, parts.value_function):
         if hasattr(model, "update_statistics"):
             model.update_statistics(batch.observations, batch.weights)
-    if scaling:
-        scaling.update(rollout)
-        parts.value_function.set_output_scale(scaling.scale)
     return info, estimate, values
 
 
