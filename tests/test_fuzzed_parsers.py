@@ -245,6 +245,7 @@ def collectors_sampler(policy: Any) -> BackgroundSampler:
     return BackgroundSampler(policy, [], {"next_step": 0, "env_steps": 0}, 1, 1.0)
 
 
+@pytest.mark.filterwarnings("ignore:.* of its .* rows; the file is gone")
 @fuzzed
 @hypothesis.given(st.data())
 def test_counters_that_a_session_goes_on_from(
