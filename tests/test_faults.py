@@ -10,6 +10,7 @@ import os
 import random
 import signal
 import subprocess
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ import pytest
 import tensorflow as tf
 
 from experiments.faults import (
+    corruption,
     disk,
     environments,
     identical,
@@ -31,13 +33,100 @@ from experiments.faults import (
     restored,
     workers,
 )
+from experiments.faults.damage import HOWS, damage
 from experiments.faults.ledger import Ledger
 from experiments.faults.left_behind import Picture
 from experiments.faults.outcome import Outcome
 from experiments.faults.revisions import by_revision
 from experiments.faults.training import SMALL, Ended, as_flags
 from trpo_tf import checkpoint, command_line, train
+from trpo_tf.metrics import COLUMNS
+from trpo_tf.progress_file import ProgressFile
 from trpo_tf.samplers import Sampler
+
+# --- corruption ---------------------------------------------------------------------------------
+
+SAVED = 7
+
+
+class Resumed:
+    """In place of a resumed training: takes the damaged table up and goes on by one update."""
+
+    takes_up = staticmethod(lambda table: ProgressFile(table, COLUMNS, after=SAVED))
+
+    def __init__(self, directory: Path, settings: dict[str, Any]) -> None:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            try:
+                with self.takes_up(directory / "run" / "progress.csv") as file:
+                    file.append({"update": SAVED + 1})
+                self.ended = Ended(128 + signal.SIGTERM, "", "", 1.0)
+            except ValueError as error:
+                self.ended = Ended(1, "", f"error: {error}\n", 1.0)
+        lines = "".join(f"warning: {warning.message}\n" for warning in caught)
+        self.ended = self.ended._replace(err=lines + self.ended.err)
+
+    def wait_until(self, is_so: Any) -> bool:
+        return bool(is_so())
+
+    def signal(self, number: int) -> None:
+        assert number == signal.SIGTERM
+
+    def wait(self) -> Ended:
+        return self.ended
+
+
+def damaged_table(directory: Path, how: str, seed: int) -> None:
+    (directory / "run").mkdir(parents=True)
+    table = directory / "run" / "progress.csv"
+    with ProgressFile(table, COLUMNS) as file:
+        for update in range(1, SAVED + 1):
+            file.append({"update": update, "kl": update / 1000, "status": "ACCEPTED"})
+    damage(table, how, random.Random(seed))
+
+
+@pytest.mark.parametrize("how", HOWS)
+def test_whatever_befalls_the_table_is_told(
+    how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(corruption, "Training", Resumed)
+    for seed in range(40 if how in ("flipped", "truncated") else 1):
+        damaged_table(tmp_path / str(seed), how, seed)
+        corruption.check_missed(tmp_path / str(seed), SAVED, outcome := Outcome())
+        assert outcome.found == [], seed
+
+
+def in_silence(table: Path) -> ProgressFile:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return ProgressFile(table, COLUMNS, after=SAVED)
+
+
+def keeping_nothing(table: Path) -> ProgressFile:
+    file = ProgressFile(table, COLUMNS, after=SAVED)
+    table.with_name("damaged-progress.csv").unlink()
+    return file
+
+
+def doubling(table: Path) -> ProgressFile:
+    file = ProgressFile(table, COLUMNS, after=SAVED)
+    file.append({"update": SAVED + 1})
+    return file
+
+
+@pytest.mark.parametrize(
+    ("takes_up", "kind"),
+    [(in_silence, "violations"), (keeping_nothing, "lost"), (doubling, "doubled")],
+)
+def test_a_table_that_is_taken_up_badly_is_booked(
+    takes_up: Any, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(corruption, "Training", Resumed)
+    monkeypatch.setattr(Resumed, "takes_up", staticmethod(takes_up))
+    damaged_table(tmp_path, "truncated", seed=1)
+    corruption.check_missed(tmp_path, SAVED, outcome := Outcome())
+    assert getattr(outcome, kind) == 1
+
 
 # --- kills --------------------------------------------------------------------------------------
 

@@ -183,7 +183,7 @@ LADDER: tuple[tuple[str, tuple[tuple[str, ...], ...]], ...] = (
     (
         "5: command lines",
         (
-            ("command_line",),
+            ("command_line", "serving.batching_flags"),
             (
                 "compare_runs",
                 "evaluate",

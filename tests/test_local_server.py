@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 from collections.abc import Iterator
@@ -217,12 +218,9 @@ def test_of_a_host_with_two_addresses_the_first_is_taken(
 
     monkeypatch.setattr(socket, "getaddrinfo", dual_stack)
     config = config_of(base, [1])
-    server = LocalServer(lambda: config, host="localhost")
-    try:
+    with contextlib.closing(LocalServer(lambda: config, host="localhost")) as server:
         assert server.host == "127.0.0.1"
         answers(server)
-    finally:
-        server.close()
 
 
 def test_an_address_of_ipv6(base: Path) -> None:
@@ -231,12 +229,9 @@ def test_an_address_of_ipv6(base: Path) -> None:
     except OSError as error:
         pytest.skip(f"this machine has no IPv6: {error}")
     config = config_of(base, [1])
-    server = LocalServer(lambda: config, host="::1")
-    try:
+    with contextlib.closing(LocalServer(lambda: config, host="::1")) as server:
         assert server.host == "[::1]"
         answers(server)
-    finally:
-        server.close()
 
 
 def test_a_server_that_cannot_start_leaves_nothing_open(

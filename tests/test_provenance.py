@@ -59,6 +59,17 @@ def test_git_revision(tmp_path):
     assert provenance.git_revision(tmp_path) == f"{revision}-dirty"
     assert provenance.git_revision(tmp_path, ["*.py"]) == f"{revision}-dirty"
     assert provenance.git_revision(tmp_path, ["*.csv"]) == revision
+    git("commit", "-q", "-a", "-m", "second")
+    second = git("rev-parse", "HEAD")
+    (tmp_path / "results.csv").write_text("a\n")
+    git("add", "results.csv")
+    git("commit", "-q", "-m", "results")
+    assert provenance.git_revision(tmp_path) == git("rev-parse", "HEAD")
+    assert provenance.git_revision(tmp_path, ["*.py"]) == second
+    assert provenance.git_changes(tmp_path) == ""
+    (tmp_path / "source.py").write_text("3\n")
+    assert "+3" in provenance.git_changes(tmp_path, ["*.py"])
+    assert provenance.git_changes(tmp_path, ["*.csv"]) == ""
     (tmp_path / "inner").mkdir()
     assert provenance.git_revision(tmp_path / "inner") is None
 

@@ -8,6 +8,11 @@ from typing import Any
 import tensorflow as tf
 
 
+def is_built(model: Any) -> bool:
+    """Whether a model has its variables; a subclassed one gets them when it is first called."""
+    return bool(model.built and model.variables)
+
+
 def parameters(model: Any) -> list[Any]:
     """The values of the model's trainable variables, as tensors."""
     return [tf.convert_to_tensor(variable.value) for variable in model.trainable_variables]

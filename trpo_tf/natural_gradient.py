@@ -114,7 +114,7 @@ class NaturalGradientOptimizer:
             },
         )
         policy_version(policy)
-        if not policy.built or not policy.variables:
+        if not functional.is_built(policy):
             policy(tf.nest.map_structure(lambda rows: rows[:1], batch.observations))
         max_kl = None if max_kl is None else tf.cast(max_kl, dtype)
         return self._compiled_step(policy, batch, max_kl)

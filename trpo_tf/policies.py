@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from trpo_tf import spaces
+from trpo_tf import functional, spaces
 from trpo_tf.heads import make_head, num_outputs
 from trpo_tf.torsos import check_size, make_torso
 
@@ -113,7 +113,7 @@ def make_policy(
 
 def build(model: keras.Model, observation_space: gym.Space) -> None:
     """Creates the variables of a model that has not been called yet."""
-    if not model.built or not model.variables:
+    if not functional.is_built(model):
         model(zero_observations(observation_space, 1))
 
 

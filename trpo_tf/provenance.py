@@ -92,20 +92,27 @@ def describe_session(command_line: Sequence[str]) -> dict[str, Any]:
 
 
 def git_revision(checkout: Path, files: Sequence[str] = ()) -> str | None:
-    """The commit that a checkout is at, with `-dirty` if some files differ from it.
+    """The commit that a checkout is at, with `-dirty` if files differ from it.
 
-    Which files: patterns of git's; all, if there are none.
+    With `files` (patterns of git's) the last commit that changed one of them, if any did: others
+    that come after it, of results say, make it no other revision.
 
     None where the directory is not itself the top of a checkout (a package installed somewhere
     below another project's checkout, say), or where there is no git.
     """
     if not (checkout / ".git").exists():
         return None
-    revision = _git(checkout, "rev-parse", "HEAD")
+    last_change = _git(checkout, "log", "-1", "--format=%H", "--", *files)
+    revision = last_change or _git(checkout, "rev-parse", "HEAD")
     changes = _git(checkout, "status", "--porcelain", "--untracked-files=no", "--", *files)
     if not revision or changes is None:
         return None
     return f"{revision}-dirty" if changes else revision
+
+
+def git_changes(checkout: Path, files: Sequence[str] = ()) -> str | None:
+    """What `-dirty` stands for: the difference of files from the commit; None as `git_revision`."""
+    return _git(checkout, "diff", "HEAD", "--", *files)
 
 
 def _git(checkout: Path, *arguments: str) -> str | None:

@@ -25,7 +25,7 @@ from tensorflow_serving.config import model_server_config_pb2
 from trpo_tf import command_line
 from trpo_tf.atomic_files import atomic_write_text, make_directories
 from trpo_tf.serving import model_config
-from trpo_tf.serving.served_version import MAX_BATCH_SIZE, Batching
+from trpo_tf.serving.batching_flags import batching_of, define_batching_flags
 
 _CONFIG_FILE, _BATCHING_FILE = "models.config", "batching.config"
 # With splitting, max_batch_size is what one request may have; without it TensorFlow Serving refuses
@@ -52,21 +52,7 @@ flags.DEFINE_list(
 flags.DEFINE_string("try_out", None, "Model whose label canary moves.", flag_values=FLAGS)
 flags.DEFINE_string("promote", None, "Model whose label stable moves on.", flag_values=FLAGS)
 flags.DEFINE_string("roll_back", None, "Model whose label stable moves back.", flag_values=FLAGS)
-flags.DEFINE_integer(
-    "max_batch_size",
-    64,
-    "Rows in one batch; larger requests are split.",
-    lower_bound=1,
-    upper_bound=MAX_BATCH_SIZE,
-    flag_values=FLAGS,
-)
-flags.DEFINE_integer(
-    "batch_timeout_micros",
-    1000,
-    "How long an incomplete batch waits, in microseconds.",
-    lower_bound=0,
-    flag_values=FLAGS,
-)
+define_batching_flags(FLAGS)
 flags.DEFINE_integer(
     "num_batch_threads", 2, "Batches at the same time: cores.", lower_bound=1, flag_values=FLAGS
 )
@@ -142,9 +128,7 @@ def _serve(values: Any, path: Path) -> None:
         labels = ", ".join(f"{key}: {value}" for key, value in sorted(model.version_labels.items()))
         lines.append(f"{model.name}: version {version} is served ({labels})")
     make_directories(path.parent)
-    batching = Batching(
-        values.max_batch_size, values.batch_timeout_micros, values.num_batch_threads
-    )
+    batching = batching_of(values)._replace(num_threads=values.num_batch_threads)
     atomic_write_text(path.parent / _BATCHING_FILE, _BATCHING.format(batching=batching))
     model_config.write_config(path, config)
     print("\n".join([*lines, server_commands(path.parent, config)]))

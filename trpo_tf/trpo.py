@@ -191,7 +191,7 @@ class TRPO:
 
     def _build(self, rollout: Rollout) -> None:
         for model in (self.policy, self.value_function):
-            if not model.built or not model.variables:
+            if not functional.is_built(model):
                 model(tf.nest.map_structure(lambda rows: rows[0, :1], rollout.observations))
         self.value_regression.build(self.value_function)
 
@@ -200,7 +200,8 @@ class TRPO:
         seed = tf.cast(self.policy_version, tf.int32) * _SEED_STRIDE + seed
         # In the new unit from the very first fit on: an optimizer's moments of gradients in another
         # unit would hold its steps down for dozens of updates.
-        scale = self._update_scale(usable, rollout)
+        newest = self._newest(rollout)
+        scale = self._update_scale(usable, newest)
         # Without a row, the optimizer's momentum alone would move the critic.
         has_rows = usable & tf.reduce_any(rows[2] > 0)
         loss = self._compiled_fit(self.value_function, *rows, scale, seed, has_rows)
@@ -208,7 +209,7 @@ class TRPO:
         with tf.control_dependencies([loss]):
             for variable, value in zip(self.policy.trainable_variables, new_policy, strict=True):
                 variable.assign(tf.where(usable, value, variable.value))
-            self._update_statistics(usable, rollout)
+            self._update_statistics(usable, newest)
         return info._replace(value_loss=loss)
 
     def _improve(
@@ -297,14 +298,12 @@ class TRPO:
         scaling = self.advantage.return_scaling
         if scaling is None:
             return tf.ones([], dtype)
-        rollout = self._newest(rollout)
         scaling.update(rollout._replace(mask=rollout.mask & usable))
         if hasattr(self.value_function, "set_output_scale"):
             self.value_function.set_output_scale(scaling.scale)
         return tf.cast(scaling.scale, dtype)
 
     def _update_statistics(self, usable: Any, rollout: Rollout) -> None:
-        rollout = self._newest(rollout)
         weights = tf.cast(rollout.mask & usable, rollout.rewards.dtype)
         observations = flat_rows(without_last(rollout.observations))
         for model in (self.policy, self.value_function):

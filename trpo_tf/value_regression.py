@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from trpo_tf import random
+from trpo_tf import functional, random
 from trpo_tf.chunks import chunked_sum
 from trpo_tf.execution import Execution
 from trpo_tf.value_function import checked_values
@@ -80,7 +80,7 @@ class ValueRegression:
         Raises:
             ValueError: if the critic's output is not [N].
         """
-        if not value_function.built or not value_function.variables:
+        if not functional.is_built(value_function):
             value_function(tf.nest.map_structure(lambda rows: rows[:1], observations))
         self.build(value_function)
         dtype = value_function.compute_dtype

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import subprocess
 
 from experiments.campaign.process import ROOT
 from trpo_tf import provenance
@@ -12,13 +11,13 @@ _CODE = ("*.py", "pyproject.toml")
 
 
 def code_revision() -> str:
-    """The commit, with `-dirty` and a number of the changes if code differs; "" outside a checkout.
+    """The last commit that changed code, "" outside a checkout.
 
-    Results that grow beside the code make it no other code.
+    With `-dirty` and a number of the changes if code differs from it. Results that grow beside the
+    code, committed or not, make it no other code.
     """
     revision = provenance.git_revision(ROOT, _CODE) or ""
     if not revision.endswith("-dirty"):
         return revision
-    command = ["git", "-C", str(ROOT), "diff", "HEAD", "--", *_CODE]
-    changes = subprocess.run(command, capture_output=True, check=True).stdout
-    return f"{revision}-{hashlib.sha256(changes).hexdigest()[:8]}"
+    changes = provenance.git_changes(ROOT, _CODE) or ""
+    return f"{revision}-{hashlib.sha256(changes.encode()).hexdigest()[:8]}"

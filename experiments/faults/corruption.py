@@ -53,7 +53,7 @@ def trial(case: str, number: int, seed: int, runs: Path) -> Outcome:
         _check_refusal(directory, "No checkpoint in run/checkpoints is whole", outcome)
     elif name == _PROGRESS:
         damage(directory / "run" / name, how, places)
-        _check_missed(directory, int(checkpoints[-1].name), outcome)
+        check_missed(directory, int(checkpoints[-1].name), outcome)
     else:
         damage(checkpoints[-1] / name, how, places)
         _check_fall_back(directory, before, int(checkpoints[-2].name), outcome)
@@ -116,7 +116,7 @@ def _check_fall_back(
     outcome.require(after.step > step, "lost", f"the newest checkpoint is {after.step}")
 
 
-def _check_missed(directory: Path, step: int, outcome: Outcome) -> None:
+def check_missed(directory: Path, step: int, outcome: Outcome) -> None:
     """Resumed, it must say which rows are missing, keep all others, and lose no update."""
     table, aside = directory / "run" / _PROGRESS, directory / "run" / f"damaged-{_PROGRESS}"
     damaged = table.read_bytes() if table.exists() else None

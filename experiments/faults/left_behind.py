@@ -58,7 +58,8 @@ def look(logdir: Path, export_dir: Path, outcome: Outcome) -> Picture:
 
 def whole_rows(path: Path) -> list[str]:
     """Lines of a progress file that end; the header is left out."""
-    content = path.read_text() if path.exists() else ""
+    # A damaged table may hold bytes that are no text.
+    content = path.read_text(errors="surrogateescape") if path.exists() else ""
     return content.split("\n")[1:-1]
 
 

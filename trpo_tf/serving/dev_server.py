@@ -22,9 +22,9 @@ from tensorflow_serving.config import model_server_config_pb2
 
 from trpo_tf import command_line
 from trpo_tf.model_versions import check_base
+from trpo_tf.serving.batching_flags import batching_of, define_batching_flags
 from trpo_tf.serving.local_server import LocalServer
 from trpo_tf.serving.model_config import read_config
-from trpo_tf.serving.served_version import MAX_BATCH_SIZE, Batching
 from trpo_tf.serving.status_codes import ServingError
 
 FLAGS = command_line.new_flags()
@@ -54,21 +54,7 @@ flags.DEFINE_float(
     flag_values=FLAGS,
 )
 flags.DEFINE_bool("enable_batching", False, "Put concurrent requests together.", flag_values=FLAGS)
-flags.DEFINE_integer(
-    "max_batch_size",
-    64,
-    "Rows in one batch; larger requests are split.",
-    lower_bound=1,
-    upper_bound=MAX_BATCH_SIZE,
-    flag_values=FLAGS,
-)
-flags.DEFINE_integer(
-    "batch_timeout_micros",
-    1000,
-    "How long an incomplete batch waits, in microseconds.",
-    lower_bound=0,
-    flag_values=FLAGS,
-)
+define_batching_flags(FLAGS)
 
 
 def main(values: Any) -> None:
@@ -79,7 +65,7 @@ def main(values: Any) -> None:
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)
     batching = None
     if values.enable_batching:
-        batching = Batching(values.max_batch_size, values.batch_timeout_micros)
+        batching = batching_of(values)
     try:
         server = LocalServer(
             _config_reader(values),

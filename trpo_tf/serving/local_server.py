@@ -72,9 +72,8 @@ class LocalServer:
             self.refresh()
             # Handed a name with several addresses, waitress would make a server of another kind;
             # and it starts its threads before it finds that a port is taken.
-            family, _, _, _, address = socket.getaddrinfo(host, rest_port, type=socket.SOCK_STREAM)[
-                0
-            ]
+            found = socket.getaddrinfo(host, rest_port, type=socket.SOCK_STREAM)
+            family, _, _, _, address = found[0]
             self.host = f"[{address[0]}]" if family is socket.AF_INET6 else str(address[0])
             listening = opened.enter_context(socket.create_server(address, family=family))
             self._web = waitress.create_server(
