@@ -37,7 +37,7 @@ _PARTS = flags.DEFINE_list(
 )
 _KILLS = flags.DEFINE_integer("kills", 300, "SIGKILLs of a training, all its cases together.")
 _WORKERS = flags.DEFINE_integer("workers", 200, "Faults of workers, all cases together.")
-_CORRUPTIONS = flags.DEFINE_integer("corruptions", 56, "Damaged runs, all cases together.")
+_CORRUPTIONS = flags.DEFINE_integer("corruptions", 60, "Damaged runs, all cases together.")
 _IDENTICAL = flags.DEFINE_integer("identical", 10, "Chains of kills that must end alike.")
 _CASES = flags.DEFINE_list("cases", None, "Only cases that have one of these in their name.")
 _SEED = flags.DEFINE_integer("seed", 0, "Of the moments, the places and the victims.")
