@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import rich.progress
 
 from experiments.campaign.process import REPEATABLE, run_process
-from experiments.campaign.revision import code_revision
+from experiments.campaign.revision import CODE, code_revision
 
 # Rows by the name of the file that they belong to.
 Tables = Mapping[str, Sequence[Mapping[str, Any]]]
@@ -53,6 +53,7 @@ def run_jobs(
     directory: Path,
     results: str,
     at_once: int,
+    code: Sequence[str] = CODE,
 ) -> None:
     """Runs what the results do not hold yet, shows how many are left, and adds rows as they come.
 
@@ -65,6 +66,7 @@ def run_jobs(
         directory: where the files are.
         results: the file with one row a run, by whose keys runs count as done.
         at_once: runs side by side.
+        code: what must not change meanwhile, and gives the runs their revision.
 
     Raises:
         RuntimeError: the first run that failed, after all have ended.
@@ -75,12 +77,12 @@ def run_jobs(
     signal.signal(signal.SIGTERM, signal.default_int_handler)
 
     # This process has imported its code; what it starts later imports what is there then.
-    revision = code_revision()
+    revision = code_revision(code)
 
     def run_one(job: Job) -> None:
-        _refuse_other_code(revision)
+        _refuse_other_code(revision, code)
         tables = run(job)
-        _refuse_other_code(revision)
+        _refuse_other_code(revision, code)
         (result,) = tables[results]
         with lock:
             for name, rows in tables.items():
@@ -135,8 +137,8 @@ def _values(key: dict[str, Any]) -> tuple[str, ...]:
     return tuple(str(value) for value in key.values())
 
 
-def _refuse_other_code(revision: str) -> None:
-    if code_revision() != revision:
+def _refuse_other_code(revision: str, code: Sequence[str]) -> None:
+    if code_revision(code) != revision:
         raise RuntimeError(
             f"The code is not that of {revision or 'the start'} any more, so the run counts for "
             "neither. Start the command again."

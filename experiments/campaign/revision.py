@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 
 from experiments.campaign.process import ROOT
 from trpo_tf import provenance
 
-_CODE = ("*.py", "pyproject.toml")
+CODE = ("*.py", "pyproject.toml")
+# What the fault campaigns put to the test: a mend of their own checks makes it no other package.
+PACKAGE = ("trpo_tf", "pyproject.toml")
 
 
-def code_revision() -> str:
+def code_revision(paths: Sequence[str] = CODE) -> str:
     """The last commit that changed code, "" outside a checkout.
 
     With `-dirty` and a number of the changes if code differs from it. Results that grow beside the
     code, committed or not, make it no other code.
+
+    Args:
+        paths: what counts as code, Git's pathspecs.
     """
-    revision = provenance.git_revision(ROOT, _CODE) or ""
+    revision = provenance.git_revision(ROOT, paths) or ""
     if not revision.endswith("-dirty"):
         return revision
-    changes = provenance.git_changes(ROOT, _CODE) or ""
+    changes = provenance.git_changes(ROOT, paths) or ""
     return f"{revision}-{hashlib.sha256(changes.encode()).hexdigest()[:8]}"

@@ -46,7 +46,7 @@ def trial(case: str, number: int, seed: int, runs: Path) -> Outcome:
     if case in _GONE:
         for path in checkpoints if name == "steps" else [directory / "run" / "checkpoints"]:
             shutil.rmtree(path)
-        _check_refusal(directory, "the checkpoints are gone", outcome)
+        _check_refusal(directory, "checkpoints of run are gone", outcome)
     elif name == "all":
         for path in checkpoints:
             damage(path / places.choice(FILES), how, places)

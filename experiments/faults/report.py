@@ -1,4 +1,4 @@
-"""The table of the campaign, one a revision of the code.
+"""The table of the campaign, one a revision of the package.
 
 python -m experiments.faults.report [--messages]
 """

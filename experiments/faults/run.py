@@ -17,6 +17,7 @@ from pathlib import Path
 from absl import app, flags
 
 from experiments.campaign.grid import Job, Tables, run_jobs
+from experiments.campaign.revision import PACKAGE
 from experiments.faults import corruption, disk, environments, identical, kills, workers
 from experiments.faults.outcome import Outcome
 
@@ -67,7 +68,7 @@ def main(_: list[str]) -> None:
     wanted = [job for job in jobs if _is_wanted(job.key["case"])]
     results, runs = Path(_RESULTS.value).absolute(), Path(_RUNS.value).absolute()
     run = functools.partial(_run_one, results=results.name, runs=runs, seed=_SEED.value)
-    run_jobs(wanted, run, results.parent, results.name, at_once=1)
+    run_jobs(wanted, run, results.parent, results.name, at_once=1, code=PACKAGE)
 
 
 def _is_wanted(case: str) -> bool:

@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests"))
 from random_updates import COMBINATIONS, VIOLATIONS, Combination, RandomUpdates
 
 from experiments.campaign import grid
-from experiments.campaign.revision import code_revision
+from experiments.campaign.revision import PACKAGE, code_revision
 from experiments.faults.revisions import by_revision
 from trpo_tf.types import StepStatus
 
@@ -75,7 +75,7 @@ def run_combination(combination: Combination, seed: int, num_updates: int) -> di
 
 def main(_: list[str]) -> None:
     path = Path(_OUT.value)
-    revision = code_revision()
+    revision = code_revision(PACKAGE)
     per_combination = -(-_UPDATES.value // len(COMBINATIONS))
     for combination in COMBINATIONS:
         key = combination.name, str(_SEED.value), str(per_combination)
