@@ -42,6 +42,7 @@ from experiments.faults.training import SMALL, Ended, as_flags
 from trpo_tf import checkpoint, command_line, train
 from trpo_tf.metrics import COLUMNS
 from trpo_tf.progress_file import ProgressFile
+from trpo_tf.return_scaling import ReturnScaling
 from trpo_tf.samplers import Sampler
 
 # --- corruption ---------------------------------------------------------------------------------
@@ -201,6 +202,19 @@ def test_what_is_not_restored_or_exported_is_booked(monkeypatch: pytest.MonkeyPa
         patch.setattr(Sampler, "restore", lambda *_: None)
         restored.check(logdir, lost := Outcome())
     assert "sampler" in " ".join(lost.found)
+
+
+@pytest.mark.usefixtures("in_a_directory")
+def test_returns_of_episodes_that_were_cut_begin_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = {**SMALL, "env": "CartPole-v1", "logdir": "run", "sampler": "async"}
+    assert run_in_place({**settings, "total_steps": 192}) == 0
+    restored.check(Path("run"), sound := Outcome())
+    assert sound.found == []
+    monkeypatch.setattr(ReturnScaling, "begin_episodes", lambda _: None)
+    restored.check(Path("run"), lost := Outcome())
+    assert lost.found == [
+        "wrong: variables: ['return_scaling_discounted_return/discounted_return'] were not restored"
+    ]
 
 
 def test_numbers_of_a_checkpoint_that_are_not_finite_are_booked(tmp_path: Path) -> None:

@@ -17,13 +17,15 @@ from trpo_tf.named_variables import named_variables
 
 # So that a run that is over has something to go on with; nothing is trained here.
 _MORE_STEPS = 10**15
+_OF_EPISODES = ("return_scaling_discounted_return/discounted_return",)
 
 
 def check(logdir: Path, outcome: Outcome) -> None:
     """Resumes a copy of a run as the command does, and books what is not as it was saved.
 
     Compared, bit for bit, are every variable (weights, slots of the optimiser, statistics, counters
-    of updates), the sampler's counters and the exact state of the environments. What was saved is
+    of updates), the sampler's counters and the exact state of the environments. Where that state
+    was not to be had, the returns of the episodes under way are zero instead. What was saved is
     read apart, by TensorFlow's reader. The run itself is not touched.
 
     Args:
@@ -47,11 +49,15 @@ def check(logdir: Path, outcome: Outcome) -> None:
             components = session.components
             variables = named_variables(components.trpo.checkpointables())
             here = {name: variable.numpy() for name, variable in variables.items()}
-            _compare("variables", here, left_behind.saved_variables(found.path), outcome)
+            arrays = checkpoint.read_arrays(found)
+            kept = left_behind.saved_variables(found.path)
+            if arrays is None:
+                # The episodes that were under way are cut: their returns begin anew.
+                kept |= {name: np.zeros_like(kept[name]) for name in _OF_EPISODES}
+            _compare("variables", here, kept, outcome)
             saved = checkpoint.read_state(found)["sampler"]
             restored = components.sampler.state()
             outcome.require(restored == saved, "wrong", f"sampler {restored}, saved was {saved}")
-            arrays = checkpoint.read_arrays(found)
             exact = components.sampler.exact_state()
             goes_on = session.environments_go_on == (arrays is not None)
             outcome.require(goes_on, "wrong", "the environments begin anew")
