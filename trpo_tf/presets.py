@@ -87,10 +87,11 @@ _KNOWN = (
             "initial_log_std": -2.0,
         },
         "of 105 observations 78 are forces of contact, most of them 0 until the ant falls: divided "
-        "by their tiny deviations they may drown the rest; tuning (seed 100): 2614 so (1942 after 100k "
-        "steps), 2198 with normalisation; with that, initial_log_std -1 gives 1349, -1.5 1855, -2 "
-        "2276 at a constant max_kl, -2.5 2173; 941 with max_kl 0.04, 1599 with lambda 0.97 and "
-        "-1.5; so with discount 0.995 slower, 1378 in training after 250k steps against 1659",
+        "by their tiny deviations they may drown the rest; tuning (seed 100): 2614 so (1942 after "
+        "100k steps), 2198 with normalisation; with that, initial_log_std -1 gives 1349, -1.5 "
+        "1855, -2 2276 at a constant max_kl, -2.5 2173; 941 with max_kl 0.04, 1599 with lambda "
+        "0.97 and -1.5; so with discount 0.995 slower, 1378 in training after 250k steps against "
+        "1659",
     ),
     Preset(
         "Swimmer",
