@@ -37,7 +37,7 @@ def messages(rows: list[dict[str, str]], part: str) -> list[str]:
     lines = [_line(["case", "what happens", "message"]), _line(["---"] * 3)]
     for row in rows:
         if row["part"] == part and row["trial"] == "0":
-            what = "stops" if row["message"] else "goes on"
+            what = "stops" if row["message"].startswith("error: ") else "goes on"
             lines.append(_line([row["case"], what, row["message"].removeprefix("error: ")]))
     return lines
 
