@@ -174,7 +174,8 @@ _KNOWN = (
         },
         "zoo: 100k steps, -83; twice as many and larger steps, which shrink; sines, cosines and "
         "bounded velocities have their scale already: tuning -84 and -82 so (seeds 100 and 101), "
-        "-94 with normalisation and steps that shrink to 0.002 (seed 100)",
+        "-94 with normalisation and steps that shrink to 0.002 (seed 100); -81, -80 and -81 with "
+        "normalisation before the critic's mend (seeds 100 to 102)",
     ),
     Preset(
         "MountainCar",

@@ -17,7 +17,7 @@ from trpo_tf.named_variables import named_variables
 
 # So that a run that is over has something to go on with; nothing is trained here.
 _MORE_STEPS = 10**15
-_OF_EPISODES = ("return_scaling_discounted_return/discounted_return",)
+_RETURNS_UNDER_WAY = "return_scaling_discounted_return/discounted_return"
 
 
 def check(logdir: Path, outcome: Outcome) -> None:
@@ -53,7 +53,7 @@ def check(logdir: Path, outcome: Outcome) -> None:
             kept = left_behind.saved_variables(found.path)
             if arrays is None:
                 # The episodes that were under way are cut: their returns begin anew.
-                kept |= {name: np.zeros_like(kept[name]) for name in _OF_EPISODES}
+                kept[_RETURNS_UNDER_WAY] = np.zeros_like(kept[_RETURNS_UNDER_WAY])
             _compare("variables", here, kept, outcome)
             saved = checkpoint.read_state(found)["sampler"]
             restored = components.sampler.state()
