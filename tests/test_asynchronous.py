@@ -24,6 +24,7 @@ from fake_collectors import PATIENCE, StillClock, no_thread_left, wait_until
 from trpo_tf.advantage import Advantage
 from trpo_tf.environments import make_vector_env
 from trpo_tf.execution import Execution
+from trpo_tf.failure import what_and_where
 from trpo_tf.kl_constraint import KLConstraint
 from trpo_tf.named_variables import named_variables
 from trpo_tf.natural_gradient import NaturalGradientOptimizer
@@ -330,9 +331,12 @@ def test_errors_in_a_process_of_an_environment_reach_the_learner(remake: Any) ->
     """They are no deaths: another life would meet them again."""
     env = in_processes(CountingEnv, Faulty)
     with closing(AsyncSampler(counting_sampler(env), make_env=remake)) as sampler:
-        with pytest.raises(ArithmeticError, match="environment 1 is broken"):
+        with pytest.raises(ArithmeticError, match="environment 1 is broken") as caught:
             for _ in range(5):
                 sampler.collect()
+        place = what_and_where(caught.value)[1]
+        assert place.startswith(__file__)
+        assert place.endswith("environment 1")
         assert sampler.lost_rollouts == 0
     assert_gone(env.processes)
 

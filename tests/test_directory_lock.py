@@ -32,6 +32,15 @@ def test_link_is_not_followed(tmp_path):
     assert target.read_text() == "precious"
 
 
+def test_a_hard_link_is_not_written_to(tmp_path):
+    target = tmp_path / "target"
+    target.write_text("precious")
+    (tmp_path / ".lock").hardlink_to(target)
+    with pytest.raises(OSError, match=r"a hard link to another file, remove it: .*\.lock"):
+        DirectoryLock(tmp_path)
+    assert target.read_text() == "precious"
+
+
 HOLDER = """
 import os, sys, time
 sys.path.insert(0, {root!r})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from trpo_tf.failure import what_and_where
+from trpo_tf.failure import note_environment, what_and_where
 
 
 def raise_deep_down() -> None:
@@ -18,6 +18,16 @@ def test_the_innermost_place_is_told() -> None:
     assert what == "LookupError: no such joint"
     line = raise_deep_down.__code__.co_firstlineno + 1
     assert where == f"{__file__}:{line}, in raise_deep_down"
+
+
+def test_of_what_an_environment_raised_its_own_place_is_told() -> None:
+    with pytest.raises(LookupError) as caught:
+        raise_deep_down()
+    note_environment(caught.value, 3, 'File "sim.py", line 7, in step\n  torque(joint)')
+    assert what_and_where(caught.value) == (
+        "LookupError: no such joint",
+        "sim.py:7, in step, environment 3",
+    )
 
 
 def test_a_cause_without_frames_is_the_error_itself() -> None:

@@ -18,7 +18,10 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
+from long_forms import long
 
+from experiments.campaign.process import ROOT
+from experiments.campaign.revision import modules_behind
 from experiments.faults import (
     corruption,
     disk,
@@ -55,7 +58,7 @@ class Resumed:
 
     takes_up = staticmethod(lambda table: ProgressFile(table, COLUMNS, after=SAVED))
 
-    def __init__(self, directory: Path, settings: dict[str, Any]) -> None:
+    def __init__(self, directory: Path, settings: dict[str, Any], outcome: Outcome) -> None:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             try:
@@ -202,6 +205,11 @@ def test_what_is_not_restored_or_exported_is_booked(monkeypatch: pytest.MonkeyPa
         patch.setattr(Sampler, "restore", lambda *_: None)
         restored.check(logdir, lost := Outcome())
     assert "sampler" in " ".join(lost.found)
+    with monkeypatch.context() as patch:
+        patch.setattr(Sampler, "exact_state", lambda _: None)
+        assert run_in_place({**settings, "logdir": "bare", "export_dir": "models"}) == 0
+        restored.check(Path("bare"), lost := Outcome())
+    assert [found.partition(":")[0] for found in lost.found] == ["lost"]
 
 
 @pytest.mark.usefixtures("in_a_directory")
@@ -442,15 +450,13 @@ def in_a_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[
 @pytest.mark.parametrize(
     "case",
     [
-        "raise",
-        "raise_in_reset",
-        "nan_observation",
-        "huge_reward",
-        "observation_shape",
-        "observation_none",
-        "observation_int64",
-        "reward_text",
-        "hang, processes",
+        *("raise", "nan_observation", "observation_shape", "hang, processes"),
+        *long(
+            [
+                *("raise_in_reset", "huge_reward", "observation_none", "observation_int64"),
+                "reward_text",
+            ],
+        ),
     ],
 )
 @pytest.mark.usefixtures("in_a_directory")
@@ -542,3 +548,10 @@ def test_rows_of_two_revisions_are_never_added_up() -> None:
     rows = [{"revision": name} for name in ("a", "a-dirty", "a")]
     found = by_revision(rows)
     assert {name: len(of) for name, of in found.items()} == {"a": 2, "a-dirty": 1}
+
+
+def test_the_modules_behind_a_step_are_those_and_no_others() -> None:
+    found = modules_behind(ROOT / "tests" / "random_updates.py", ROOT / "tests" / "zoo.py")
+    names = {Path(path).stem for path in found}
+    assert names >= {"natural_gradient", "conjugate_gradient", "kl_constraint", "heads", "flat"}
+    assert names.isdisjoint({"training_loop", "checkpoint", "progress_file"})

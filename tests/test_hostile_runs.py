@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from long_forms import as_case
 
 from trpo_tf import (
     assembly,
@@ -477,8 +478,19 @@ def test_the_good_run_goes_on(good_run: Path, tmp_path: Path) -> None:
     assert session.environments_go_on
 
 
-@pytest.mark.parametrize("way", RECORD, ids=lambda way: way.__name__)
-@pytest.mark.parametrize("name", SETTINGS)
+# A network of 2^24 observations takes long to be refused, and by each way alike.
+SLOW = ("large observation", "many choices")
+
+
+@pytest.mark.parametrize(
+    ("name", "way"),
+    [
+        as_case((name, way), is_short=name not in SLOW or way is by_resuming)
+        for name in SETTINGS
+        for way in RECORD
+    ],
+    ids=lambda case: getattr(case, "__name__", None),
+)
 @pytest.mark.filterwarnings("ignore:Passed over damaged")
 def test_settings(good_run: Path, tmp_path: Path, capsys: Any, name: str, way: Any) -> None:
     run = hostile(good_run, tmp_path, SETTINGS[name])
@@ -557,6 +569,16 @@ def test_an_export_stays_in_its_place(good_run: Path, tmp_path: Path) -> None:
 @pytest.mark.filterwarnings("ignore:Line .* cannot be read")
 def test_progress(good_run: Path, tmp_path: Path, capsys: Any, name: str) -> None:
     check(hostile(good_run, tmp_path, PROGRESS[name]), tmp_path, by_comparing, capsys)
+
+
+# With its columns named, a run goes on and says which rows it lacks.
+@pytest.mark.parametrize(
+    "name", [name for name in PROGRESS if name not in ("one huge cell", "update of no number")]
+)
+def test_progress_that_is_none_is_not_gone_on_with(
+    good_run: Path, tmp_path: Path, capsys: Any, name: str
+) -> None:
+    check(hostile(good_run, tmp_path, PROGRESS[name]), tmp_path, by_resuming, capsys)
 
 
 MODELS: dict[str, Callable[[Path, Path], None]] = {

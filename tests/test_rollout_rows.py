@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import zoo
+from long_forms import covering
 from test_trpo import NUM_ENVS, NUM_ROWS, NUM_STEPS, make_parts, make_rollout
 
 from trpo_tf.execution import Execution
@@ -21,8 +22,12 @@ from trpo_tf.rollout_rows import (
 )
 from trpo_tf.types import AdvantageEstimate
 
-KINDS = pytest.mark.parametrize("kind", ["gaussian", "categorical", "dict_observations", "image"])
-CHUNKS = pytest.mark.parametrize("chunk_rows", [None, 1, 5, NUM_ROWS, 1000])
+CHUNKS_AND_KINDS = pytest.mark.parametrize(
+    ("chunk_rows", "kind"),
+    covering(
+        [None, 1, 5, NUM_ROWS, 1000], ["image", "dict_observations", "categorical", "gaussian"]
+    ),
+)
 ALL_WAYS = pytest.mark.parametrize("execution", list(Execution))
 
 
@@ -47,9 +52,8 @@ def test_rows_are_those_of_a_loop_over_steps_and_environments(kind: str) -> None
         assert flat.dtype == part.dtype
 
 
-@KINDS
-@CHUNKS
-def test_log_probs_of_another_policy(kind: str, chunk_rows: int | None) -> None:
+@CHUNKS_AND_KINDS
+def test_log_probs_of_another_policy(chunk_rows: int | None, kind: str) -> None:
     behaviour, target = (zoo.make(kind, (4,), "float64", seed) for seed in (0, 3))
     rollout = make_rollout(behaviour, 2, kind)
     found = target_log_probs(target, rollout, chunk_rows)
@@ -66,9 +70,8 @@ def test_log_probs_of_another_policy(kind: str, chunk_rows: int | None) -> None:
     np.testing.assert_allclose(same, rollout.behaviour_log_probs, rtol=1e-9)
 
 
-@KINDS
-@CHUNKS
-def test_values(kind: str, chunk_rows: int | None) -> None:
+@CHUNKS_AND_KINDS
+def test_values(chunk_rows: int | None, kind: str) -> None:
     parts = make_parts(kind, "float64")
     rollout = make_rollout(parts.policy, 2, kind)
     found = critic_values(parts.value_function, rollout, chunk_rows)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import zoo
+from long_forms import only
 from oracles import as_float64, kl_by_rows, weighted_mean
 
 from trpo_tf import functional
@@ -15,7 +16,6 @@ from trpo_tf.natural_gradient import NaturalGradientOptimizer
 from trpo_tf.rounding import measurable_max_kl, rounding_kl
 from trpo_tf.types import StepStatus
 
-ALL_WAYS = pytest.mark.parametrize("execution", list(Execution))
 NUM_ROWS = 60
 
 
@@ -73,7 +73,7 @@ def test_what_is_left(rounding: float, left: float) -> None:
     np.testing.assert_allclose(found, left, rtol=1e-9)
 
 
-@pytest.mark.parametrize("log_std", [-11.0, -10.0, -9.0])
+@pytest.mark.parametrize("log_std", only((-10.0,), [-11.0, -10.0, -9.0]))
 def test_steps_of_certain_policies_stay_inside_in_truth(log_std: float) -> None:
     """Of 600 such steps 25 had a true KL of up to 1.04 δ before; these seeds are among them."""
     max_kl = 0.001
@@ -95,7 +95,7 @@ def test_steps_of_certain_policies_stay_inside_in_truth(log_std: float) -> None:
     assert num_accepted == 14 or log_std == -11.0
 
 
-@ALL_WAYS
+@pytest.mark.parametrize("execution", only((Execution.XLA, Execution.GRAPH), Execution))
 def test_what_cannot_be_measured_is_refused(execution: Execution) -> None:
     policy, batch = certain(-17.0)
     before = policy.get_weights()

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_probability as tfp
+from long_forms import covering, only
 
 from trpo_tf.execution import Execution
 from trpo_tf.random import step_seeds
@@ -89,8 +90,7 @@ def test_a_row_does_not_know_its_batch(name: str) -> None:
     np.testing.assert_array_equal(reordered, together[order])
 
 
-@pytest.mark.parametrize("num_rows", [3, None])
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize(("name", "num_rows"), covering(KINDS, [3, None]))
 def test_the_same_in_a_graph(name: str, num_rows: int | None) -> None:
     draw = tf.function(
         lambda x, s: sample_rows(KINDS[name](x), s),
@@ -106,7 +106,11 @@ def test_the_same_in_a_graph(name: str, num_rows: int | None) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["squashed_normals", "truncated_normals", "mixture", "full_normal"]
+    "name",
+    only(
+        ("squashed_normals", "full_normal"),
+        ["squashed_normals", "truncated_normals", "mixture", "full_normal"],
+    ),
 )
 def test_under_xla_a_row_does_not_know_its_batch_either(name: str) -> None:
     draw = Execution.XLA.compile(lambda x, s: sample_rows(KINDS[name](x), s))

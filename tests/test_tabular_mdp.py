@@ -13,6 +13,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from long_forms import covering, long
 from oracles import (
     TabularMDP,
     as_float64,
@@ -123,8 +124,7 @@ def test_the_surrogates_gradient_is_the_policy_gradient(seed: int) -> None:
     )
 
 
-@SEEDS
-@pytest.mark.parametrize("execution", list(Execution))
+@pytest.mark.parametrize(("seed", "execution"), covering(range(3), list(Execution)))
 def test_a_heavily_damped_step_follows_the_policy_gradient(seed: int, execution: Execution) -> None:
     mdp = random_mdp(seed, NUM_STATES, NUM_ACTIONS, discount=0.9)
     policy = make(seed)
@@ -137,7 +137,8 @@ def test_a_heavily_damped_step_follows_the_policy_gradient(seed: int, execution:
 
 
 @pytest.mark.parametrize(
-    ("seed", "dtype"), [(0, "float32"), (0, "float64"), (1, "float64"), (2, "float64")]
+    ("seed", "dtype"),
+    [(0, "float32"), (1, "float64"), *long([(0, "float64"), (2, "float64")])],
 )
 def test_the_exact_return_rises_with_every_update(seed: int, dtype: str) -> None:
     mdp = random_mdp(seed, NUM_STATES, NUM_ACTIONS, discount=0.9)

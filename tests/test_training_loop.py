@@ -58,6 +58,12 @@ def resume(logdir: str, **changes: Any) -> Session:
     return session
 
 
+def newest_step(logdir: str) -> int:
+    newest = latest_checkpoint(f"{logdir}/checkpoints")
+    assert newest is not None
+    return newest.step
+
+
 def train(session: Session) -> bool:
     with loop(session) as training, Interruption() as interruption:
         return training.run(interruption)
@@ -236,18 +242,28 @@ def test_numbers_that_are_not_finite_stop_the_run_and_leave_it_intact(spoil: str
     assert "The last checkpoint in one is intact; --resume continues" in str(stopped.value)
     statuses = [row["status"] for row in bandit.rows("one")]
     assert statuses == ["ACCEPTED"] * 2 + ["NON_FINITE_ROLLOUT"] * 3
-    newest = latest_checkpoint("one/checkpoints")
-    assert newest is not None
-    assert newest.step == 2
+    assert newest_step("one") == 5
     assert all(np.isfinite(value).all() for value in bandit.variables("one").values())
 
 
-def test_a_signal_while_updates_are_refused_keeps_the_good_checkpoint(
+def test_updates_before_refused_ones_are_saved_at_the_stop() -> None:
+    settings = {"checkpoint_every": 100, "total_steps": 1024, "max_refused_updates": 3}
+    with pytest.raises(TrainingStopped):
+        train(begin("one", env_kwargs={"spoilt_after": 40}, **settings))
+    statuses = [row["status"] for row in bandit.rows("one")]
+    assert statuses == ["ACCEPTED"] * 2 + ["NON_FINITE_ROLLOUT"] * 3
+    assert newest_step("one") == 5
+
+
+def test_updates_before_a_signal_are_saved_though_later_ones_are_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(bandit.Bandit, "signal_at", 40)
-    assert not train(begin("one", env_kwargs={"spoilt_after": 17}, keep_checkpoints=1))
-    assert bandit.state("one")["env_steps"] == 32
+    settings = {"env_kwargs": {"spoilt_after": 17}, "checkpoint_every": 100}
+    assert not train(begin("one", keep_checkpoints=1, **settings))
+    statuses = [row["status"] for row in bandit.rows("one")]
+    assert statuses == ["ACCEPTED", "NON_FINITE_ROLLOUT", "NON_FINITE_ROLLOUT"]
+    assert newest_step("one") == 3
 
 
 def spoil_rollouts(session: Session, updates: set[int], patch: pytest.MonkeyPatch) -> None:
@@ -293,6 +309,18 @@ def test_a_dead_worker_stops_the_run_and_leaves_it_intact(monkeypatch: pytest.Mo
     monkeypatch.setattr(bandit.Bandit, "dies_at", 24)
     with pytest.raises(TrainingStopped, match=r"Worker 0 has died\. The last checkpoint in one"):
         train(begin("one"))
+    monkeypatch.setattr(bandit.Bandit, "dies_at", None)
+    assert train(resume("one"))
+    assert len(bandit.rows("one")) == 4
+
+
+def test_workers_that_end_by_the_signal_that_stops_the_run_are_no_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(bandit.Bandit, "signal_at", 39)
+    monkeypatch.setattr(bandit.Bandit, "dies_at", 40)
+    assert not train(begin("one", checkpoint_every=100))
+    assert newest_step("one") == len(bandit.rows("one")) == 2
     monkeypatch.setattr(bandit.Bandit, "dies_at", None)
     assert train(resume("one"))
     assert len(bandit.rows("one")) == 4

@@ -17,7 +17,7 @@ from trpo_tf.execution import Execution
 from trpo_tf.types import StepStatus
 
 UPDATES = 30
-# One of each kind and of each way to step; compiling takes most of the time.
+# Most of the kinds and of the ways to step, as compiling takes time; experiments/faults has all.
 SHORT = {
     "gaussian-64x64-128": UPDATES,
     "gaussian-linear-3-damping=0.001": UPDATES,

@@ -24,7 +24,7 @@ class DirectoryLock:
 
     Raises:
         BlockingIOError: another process, or this one, holds it already.
-        OSError: the lock's file cannot be made; names the path.
+        OSError: the lock's file cannot be made, or is a hard link; names the path.
 
     >>> import tempfile
     >>> lock = DirectoryLock(Path(tempfile.mkdtemp()))
@@ -39,6 +39,9 @@ class DirectoryLock:
         mode = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
         self._descriptor = os.open(path, mode, 0o666)
         try:
+            if os.fstat(self._descriptor).st_nlink > 1:
+                # A hard link: what is written to it is written to a file of somewhere else.
+                raise OSError(errno.EMLINK, "a hard link to another file, remove it", str(path))
             self._acquire(directory)
         except BaseException:
             os.close(self._descriptor)

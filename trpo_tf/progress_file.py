@@ -66,6 +66,7 @@ class ProgressFile:
         self._descriptor = os.open(self.path, mode, 0o666)
         if os.fstat(self._descriptor).st_size == 0:
             self._write(self.columns)
+            atomic_files.fsync_directory(self.path.parent)
 
     def append(self, row: Mapping[str, Any]) -> None:
         """Adds one row; None and absent values stay empty.

@@ -38,10 +38,11 @@ _NON_FINITE = (StepStatus.NON_FINITE_ROLLOUT, StepStatus.NON_FINITE_GRADIENT)
 class TrainingLoop:
     """Trains what a session holds and keeps its directory up to date.
 
-    A checkpoint is written at the start, every `checkpoint_every` updates, at the end and when
-    workers are lost. While updates are being refused for numbers that are not finite, one that is
-    due waits: whatever spoils them must not push the good checkpoints out. The last one is written
-    all the same, as a refused update leaves the weights as they were.
+    A checkpoint is written at the start, every `checkpoint_every` updates and at the end, also at
+    one that a signal, the environments or too many refused updates bring. While updates are being
+    refused for numbers that are not finite, one that is due waits: whatever spoils them must not
+    push the good checkpoints out. The last one is written all the same, as a refused update leaves
+    the weights as they were.
 
     Args:
         session: what trains.
@@ -93,23 +94,30 @@ class TrainingLoop:
         memory.give_back()
         first_update = self.updates
         while self.env_steps < config.total_steps:
-            self._iterate()
+            try:
+                self._iterate()
+            except TrainingStopped as stopped:
+                # A signal to the whole group of processes ends the workers as well.
+                if not (interruption.signal_number and isinstance(stopped.__cause__, WorkersLost)):
+                    raise
+                return False
             if self.updates == first_update + 1:
                 memory.give_back()
             is_due = self.updates - self._saved_at >= config.checkpoint_every
             is_stopped = interruption.signal_number is not None
-            if (is_due or is_stopped) and not self._refused_in_a_row:
+            if is_stopped or (is_due and not self._refused_in_a_row):
                 self.save()
             if is_stopped and self.env_steps < config.total_steps:
                 return False
         self.save()
         return True
 
-    def save(self, exported: str | None = None) -> None:
+    def save(self, exported: str | None = None, with_environments: bool = True) -> None:
         """Writes a checkpoint, without the environments if they gave numbers that are not finite.
 
         Args:
             exported: the saved model that the finished run left.
+            with_environments: whether they are where the last rollout left them.
         """
         components, run = self.session.components, self.session.run
         state = {
@@ -119,6 +127,7 @@ class TrainingLoop:
             "best_return": self.best_return,
             "exported": exported,
         }
+        keeps_environments = with_environments and not self._refused_in_a_row
         self._log.sync()
         checkpoint.save_checkpoint(
             run.checkpoints_path,
@@ -126,7 +135,7 @@ class TrainingLoop:
             components.trpo.checkpointables(),
             state,
             run.record.config.keep_checkpoints,
-            None if self._refused_in_a_row else components.sampler.exact_state(),
+            components.sampler.exact_state() if keeps_environments else None,
         )
         self._saved_at = self.updates
 
@@ -183,14 +192,13 @@ class TrainingLoop:
         self._count_refusal(info, rollout)
 
     def _collect(self) -> tuple[Rollout, EpisodeStats]:
-        """The next rollout; saves before it raises that workers are lost."""
+        """The next rollout; saves before it raises what became of the environments."""
         try:
             with self._failures_named():
                 return self.session.components.sampler.collect()
-        except TrainingStopped as stopped:
-            if isinstance(stopped.__cause__, WorkersLost | TimeoutError):
-                # Only the environments are in the middle of something: all updates are whole.
-                self.save()
+        except TrainingStopped:
+            # Only the environments are in the middle of something: all updates are whole.
+            self.save(with_environments=False)
             raise
 
     @contextmanager
@@ -247,6 +255,8 @@ class TrainingLoop:
         self._refused_in_a_row += 1
         limit = self.session.run.record.config.max_refused_updates
         if self._refused_in_a_row >= limit:
+            # The updates before the refused ones may be in no checkpoint yet.
+            self.save()
             fault = rollout_fault.first_fault(rollout)
             raise TrainingStopped(
                 f"{limit} updates in a row were refused ({status.name}). {status.remedy} "

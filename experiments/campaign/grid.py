@@ -54,6 +54,7 @@ def run_jobs(
     results: str,
     at_once: int,
     code: Sequence[str] = CODE,
+    anew: bool = False,
 ) -> None:
     """Runs what the results do not hold yet, shows how many are left, and adds rows as they come.
 
@@ -67,17 +68,17 @@ def run_jobs(
         results: the file with one row a run, by whose keys runs count as done.
         at_once: runs side by side.
         code: what must not change meanwhile, and gives the runs their revision.
+        anew: whether runs of another revision count for nothing.
 
     Raises:
         RuntimeError: the first run that failed, after all have ended.
     """
-    done = _finished(directory / results, list(jobs[0].key))
+    # This process has imported its code; what it starts later imports what is there then.
+    revision = code_revision(code)
+    done = _finished(directory / results, list(jobs[0].key), revision if anew else None)
     waiting = [job for job in jobs if _values(job.key) not in done]
     lock = threading.Lock()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-
-    # This process has imported its code; what it starts later imports what is there then.
-    revision = code_revision(code)
 
     def run_one(job: Job) -> None:
         _refuse_other_code(revision, code)
@@ -129,8 +130,10 @@ def read(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def _finished(path: Path, key: list[str]) -> set[tuple[str, ...]]:
-    return {tuple(row[name] for name in key) for row in read(path)}
+def _finished(path: Path, key: list[str], revision: str | None) -> set[tuple[str, ...]]:
+    """Keys of the rows, of one revision or of all."""
+    rows = [row for row in read(path) if revision in (None, row["revision"])]
+    return {tuple(row[name] for name in key) for row in rows}
 
 
 def _values(key: dict[str, Any]) -> tuple[str, ...]:

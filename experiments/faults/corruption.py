@@ -60,9 +60,11 @@ def trial(case: str, number: int, seed: int, runs: Path) -> Outcome:
     return outcome
 
 
-def stop_after_rows(directory: Path, settings: dict[str, object], rows: int) -> Ended:
+def stop_after_rows(
+    directory: Path, settings: dict[str, object], rows: int, outcome: Outcome
+) -> Ended:
     """Trains until progress.csv has so many rows, then sends SIGTERM, which saves first."""
-    training = Training(directory, settings)
+    training = Training(directory, settings, outcome)
     path = directory / str(settings["logdir"]) / "progress.csv"
     training.wait_until(lambda: len(left_behind.whole_rows(path)) >= rows)
     training.signal(signal.SIGTERM)
@@ -78,9 +80,11 @@ def require_stopped(ended: Ended, outcome: Outcome) -> None:
 def _make_template(template: Path) -> None:
     making = template.with_name("making")
     shutil.rmtree(making, ignore_errors=True)
-    ended = stop_after_rows(making, _SETTINGS, 7)
-    if ended.status != 128 + signal.SIGTERM:
-        raise RuntimeError(f"the run to be damaged ended with {ended.status}: {ended.err[-3000:]}")
+    outcome = Outcome()
+    ended = stop_after_rows(making, _SETTINGS, 7, outcome)
+    require_stopped(ended, outcome)
+    if outcome.found:
+        raise RuntimeError(f"the run to be damaged: {outcome.found}: {ended.err[-3000:]}")
     making.rename(template)
 
 
@@ -90,7 +94,7 @@ def _check_fall_back(
     """Resumed, it must go on from the second newest checkpoint, with one warning."""
     resumed = {"logdir": "run", "export_dir": "model", "resume": True}
     # Rows behind the fallen-back checkpoint are made anew; the file has them until it is cut.
-    training = Training(directory, resumed)
+    training = Training(directory, resumed, outcome)
     progress = directory / "run" / "progress.csv"
 
     def is_under_way() -> bool:
@@ -121,7 +125,7 @@ def check_missed(directory: Path, step: int, outcome: Outcome) -> None:
     table, aside = directory / "run" / _PROGRESS, directory / "run" / f"damaged-{_PROGRESS}"
     damaged = table.read_bytes() if table.exists() else None
     resumed = {"logdir": "run", "export_dir": "model", "resume": True}
-    training = Training(directory, resumed)
+    training = Training(directory, resumed, outcome)
     training.wait_until(lambda: _last_update(table) > step)
     training.signal(signal.SIGTERM)
     ended = training.wait()
@@ -156,7 +160,7 @@ def _check_refusal(directory: Path, words: str, outcome: Outcome) -> None:
     before = _contents(directory / "run")
     # A run that began anew would have an end, and a status that is not 1.
     resumed = {"logdir": "run", "export_dir": "model", "resume": True, "total_steps": 10_000}
-    ended = train(directory, resumed)
+    ended = train(directory, resumed, outcome)
     outcome.message = " | ".join(ended.errors)
     outcome.require(ended.status == 1, "violations", f"ended with {ended.status}")
     is_clear = len(ended.errors) == 1 and words in ended.err

@@ -39,7 +39,7 @@ _EXPORT = r"disk/model/\.tmp-1-\w+(/[\w./-]+)?"
 # the second go at first the variables of wide networks, and TensorBoard's only after many updates.
 _SMALL_FILES, _WIDER, _LARGER_FILES = 6000, {"hidden_sizes": "64,64"}, 50_000
 # From the moment at which nothing more can be written, on a busy machine.
-_AT_ONCE_SECONDS = 60.0
+_AT_ONCE_SECONDS = 20.0
 
 
 def trial(case: str, number: int, seed: int, runs: Path) -> Outcome:
@@ -125,7 +125,7 @@ def _broken_while_training(
     outcome: Outcome,
 ) -> None:
     """Breaks what a run writes to, sees it end, mends it and resumes the run."""
-    training = Training(directory, _LONG)
+    training = Training(directory, _LONG, outcome)
     progress = directory / "disk/run/progress.csv"
     training.wait_until(lambda: len(left_behind.whole_rows(progress)) >= 3)
     with broken():
@@ -142,13 +142,13 @@ def _size_limit(
     settings: dict[str, Any], most_bytes: int, path: str, directory: Path, outcome: Outcome
 ) -> None:
     (directory / "disk").mkdir()
-    require_stopped(stop_after_rows(directory, {**_LONG, **settings}, 3), outcome)
+    require_stopped(stop_after_rows(directory, {**_LONG, **settings}, 3, outcome), outcome)
     before = _look(directory, outcome)
 
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, resource.RLIM_INFINITY))
 
-    ended = train(directory, _RESUME, limit)
+    ended = train(directory, _RESUME, outcome, limit)
     require_error(ended, path, outcome)
     found = _look(directory, outcome)
     outcome.require(found.step >= before.step, "lost", f"{before.step} became {found.step}")
@@ -159,10 +159,10 @@ def _full_at_export(directory: Path, outcome: Outcome) -> None:
     places = {"logdir": "run", "export_dir": "disk/model"}
     with _disk_in(directory) as place:
         with full(place):
-            ended = train(directory, {**_SETTINGS, **places, "total_steps": _TOTAL})
+            ended = train(directory, {**_SETTINGS, **places, "total_steps": _TOTAL}, outcome)
             require_error(ended, _EXPORT, outcome)
             left_behind.look(directory / "run", place / "model", outcome)
-        ended = train(directory, {**places, "resume": True})
+        ended = train(directory, {**places, "resume": True}, outcome)
         outcome.require(ended.status == 0, "violations", f"then {ended.status}: {ended.err[-300:]}")
         found = left_behind.look(directory / "run", place / "model", outcome)
         outcome.require([path.name for path in found.exports] == ["1"], "lost", f"{found.exports}")
@@ -171,20 +171,20 @@ def _full_at_export(directory: Path, outcome: Outcome) -> None:
 
 def _full_at_start(directory: Path, outcome: Outcome) -> None:
     with _disk_in(directory) as place, full(place):
-        require_error(train(directory, _LONG), "disk/run", outcome)
+        require_error(train(directory, _LONG, outcome), "disk/run", outcome)
 
 
 def _read_only_new(directory: Path, outcome: Outcome) -> None:
     (directory / "disk").mkdir()
     with read_only(directory / "disk"):
-        require_error(train(directory, _LONG), "disk/run", outcome)
+        require_error(train(directory, _LONG, outcome), "disk/run", outcome)
 
 
 def _read_only_resume(directory: Path, outcome: Outcome) -> None:
     (directory / "disk").mkdir()
-    require_stopped(stop_after_rows(directory, _LONG, 3), outcome)
+    require_stopped(stop_after_rows(directory, _LONG, 3, outcome), outcome)
     with read_only(directory / "disk"):
-        require_error(train(directory, _RESUME), r"disk/run/\.lock", outcome)
+        require_error(train(directory, _RESUME, outcome), r"disk/run/\.lock", outcome)
         found = _look(directory, outcome)
     _require_going_on(directory, found, outcome)
 
@@ -193,7 +193,7 @@ def _read_only_export(directory: Path, outcome: Outcome) -> None:
     (directory / "disk").mkdir()
     places = {"logdir": "run", "export_dir": "disk/model"}
     with read_only(directory / "disk"):
-        ended = train(directory, {**_SETTINGS, **places, "total_steps": _TOTAL})
+        ended = train(directory, {**_SETTINGS, **places, "total_steps": _TOTAL}, outcome)
         require_error(ended, "disk/model", outcome)
     outcome.require(not (directory / "run").exists(), "violations", "it had trained before")
 
@@ -248,7 +248,7 @@ def require_error(ended: Ended, path: str, outcome: Outcome, seconds: float | No
 
 
 def _require_going_on(directory: Path, before: Picture, outcome: Outcome) -> None:
-    ended = stop_after_rows(directory, _RESUME, len(before.rows) + 1)
+    ended = stop_after_rows(directory, _RESUME, len(before.rows) + 1, outcome)
     require_stopped(ended, outcome)
     outcome.require(not ended.errors, "violations", f"then said {ended.errors}")
     after = _look(directory, outcome)

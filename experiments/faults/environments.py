@@ -64,10 +64,18 @@ _IN_THIS_PROCESS: dict[str, Expected] = {
     "slow": _GOES_ON,
 }
 _IN_PROCESSES: dict[str, Expected] = {
-    "raise": Expected(1, _FAILED + "ValueError: the simulator has diverged", _PROCESSES),
-    "raise_in_reset": Expected(1, _FAILED + "ValueError: the simulator cannot", _PROCESSES),
+    "raise": Expected(
+        1,
+        _FAILED + r"ValueError: the simulator has diverged \(.*faulty_env\.py:.*environment \d",
+        _PROCESSES,
+    ),
+    "raise_in_reset": Expected(
+        1,
+        _FAILED + r"ValueError: the simulator cannot .*faulty_env\.py:.*environment \d",
+        _PROCESSES,
+    ),
     "nan_reward": Expected(1, _REFUSED + r" \d gave the reward nan", _PROCESSES),
-    "observation_shape": Expected(1, _FAILED + "ValueError: .*shape", _PROCESSES),
+    "observation_shape": Expected(1, _FAILED + r"ValueError: .*shape.*environment \d", _PROCESSES),
     "slow": Expected(0, None, _PROCESSES),
     "hang": Expected(
         1,
@@ -78,6 +86,8 @@ _IN_PROCESSES: dict[str, Expected] = {
 CASES: dict[str, Expected] = {
     **_IN_THIS_PROCESS,
     **{f"{fault}, processes": expected for fault, expected in _IN_PROCESSES.items()},
+    "slow, asynchronous": Expected(0, None, {"sampler": "async"}),
+    "slow, ray": Expected(0, None, _RAY),
     "hang, asynchronous": Expected(
         1,
         r"has made no step for \d+ s; its environment hangs at .*faulty_env",
@@ -112,7 +122,7 @@ def trial(case: str, number: int, seed: int, runs: Path) -> Outcome:
     """Trains in an environment with the fault of the case."""
     directory, outcome = runs / "environments" / case.replace(", ", "-"), Outcome()
     shutil.rmtree(directory, ignore_errors=True)
-    ended = train(directory, settings_of(case))
+    ended = train(directory, settings_of(case), outcome)
     outcome.note = f"{ended.seconds:.1f} s"
     check(case, ended.status, ended.errors, outcome)
     found = left_behind.look(directory / "run", directory / "model", outcome)

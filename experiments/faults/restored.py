@@ -24,9 +24,10 @@ def check(logdir: Path, outcome: Outcome) -> None:
     """Resumes a copy of a run as the command does, and books what is not as it was saved.
 
     Compared, bit for bit, are every variable (weights, slots of the optimiser, statistics, counters
-    of updates), the sampler's counters and the exact state of the environments. Where that state
-    was not to be had, the returns of the episodes under way are zero instead. What was saved is
-    read apart, by TensorFlow's reader. The run itself is not touched.
+    of updates), the sampler's counters and the exact state of the environments, which must be there
+    if a synchronous sampler steps them in its own process. Where it is not to be had, the returns
+    of the episodes under way are zero instead. What was saved is read apart, by TensorFlow's
+    reader. The run itself is not touched.
 
     Args:
         logdir: a run with a whole checkpoint.
@@ -51,6 +52,13 @@ def check(logdir: Path, outcome: Outcome) -> None:
             here = {name: variable.numpy() for name, variable in variables.items()}
             arrays = checkpoint.read_arrays(found)
             kept = left_behind.saved_variables(found.path)
+            config = session.run.record.config
+            has_state = (config.sampler, config.vectorization) == ("sync", "sync")
+            outcome.require(
+                arrays is not None or not has_state or found.step == 0,
+                "lost",
+                f"the environments of checkpoint {found.step}",
+            )
             if arrays is None:
                 # The episodes that were under way are cut: their returns begin anew.
                 kept[_RETURNS_UNDER_WAY] = np.zeros_like(kept[_RETURNS_UNDER_WAY])

@@ -1,9 +1,10 @@
 """The fault campaign: everything around a training is broken, again and again, and booked.
 
-    python -m experiments.faults.run [--parts=kills,corruption,disk,workers,environments,identical]
+    python -m experiments.faults.run [--parts=kills,workers]
 
-Each trial adds a row to `results.csv`; what is there already is not done again, so the command may
-be stopped at any time and goes on. `python -m experiments.faults.report` shows the table.
+Each trial adds a row to `results.csv`; what is there of the same revision of the package is not
+done again, so the command may be stopped at any time and goes on.
+`python -m experiments.faults.report` shows the table.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ PARTS: dict[str, Trial] = {
     "corruption": corruption.trial,
     "disk": disk.trial,
     "workers": workers.trial,
+    "signals": workers.trial,
     "environments": environments.trial,
     "identical": identical.trial,
 }
@@ -38,8 +40,9 @@ _PARTS = flags.DEFINE_list(
 )
 _KILLS = flags.DEFINE_integer("kills", 300, "SIGKILLs of a training, all its cases together.")
 _WORKERS = flags.DEFINE_integer("workers", 200, "Faults of workers, all cases together.")
+_SIGNALS = flags.DEFINE_integer("signals", 40, "Requests to end, all cases together.")
 _CORRUPTIONS = flags.DEFINE_integer("corruptions", 60, "Damaged runs, all cases together.")
-_IDENTICAL = flags.DEFINE_integer("identical", 10, "Chains of kills that must end alike.")
+_IDENTICAL = flags.DEFINE_integer("identical", 12, "Chains of kills that must end alike.")
 _CASES = flags.DEFINE_list("cases", None, "Only cases that have one of these in their name.")
 _SEED = flags.DEFINE_integer("seed", 0, "Of the moments, the places and the victims.")
 _RUNS = flags.DEFINE_string("runs", "runs/faults", "Where the runs are made and removed.")
@@ -53,6 +56,7 @@ def main(_: list[str]) -> None:
         "kills": (list(kills.CASES), _KILLS.value),
         "corruption": (list(corruption.CASES), _CORRUPTIONS.value),
         "workers": (list(workers.CASES), _WORKERS.value),
+        "signals": (list(workers.SIGNALS), _SIGNALS.value),
         "identical": (list(identical.CASES), _IDENTICAL.value),
         "environments": (list(environments.CASES), len(environments.CASES)),
     }
@@ -68,7 +72,7 @@ def main(_: list[str]) -> None:
     wanted = [job for job in jobs if _is_wanted(job.key["case"])]
     results, runs = Path(_RESULTS.value).absolute(), Path(_RUNS.value).absolute()
     run = functools.partial(_run_one, results=results.name, runs=runs, seed=_SEED.value)
-    run_jobs(wanted, run, results.parent, results.name, at_once=1, code=PACKAGE)
+    run_jobs(wanted, run, results.parent, results.name, at_once=1, code=PACKAGE, anew=True)
 
 
 def _is_wanted(case: str) -> bool:

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from experiments.campaign.process import ROOT
 from experiments.faults import processes
+from experiments.faults.outcome import Outcome
 
 # Starting and compiling are most of a life: nothing is compiled, and the networks are tiny.
 SMALL: dict[str, Any] = {
@@ -32,6 +33,9 @@ SMALL: dict[str, Any] = {
 }
 # What a busy machine may take for a whole life; nothing here waits so long unless it hangs.
 LIFE_SECONDS = 900.0
+# For all that a training has started to end; a process that takes longer is an orphan. Nobody tells
+# the children of a killed one, and the proof of its export goes on to its end.
+GRACE_SECONDS, KILLED_GRACE_SECONDS = 20.0, 60.0
 
 
 class Ended(NamedTuple):
@@ -60,6 +64,7 @@ class Training:
     Args:
         directory: where it works and its output goes.
         settings: flags of the command; True stands for one without a value.
+        outcome: where orphans are booked, and an end that does not come by itself.
         before: called in the new process before the command begins.
 
     Attributes:
@@ -70,9 +75,11 @@ class Training:
         self,
         directory: Path,
         settings: Mapping[str, Any],
+        outcome: Outcome,
         before: Callable[[], None] | None = None,
     ) -> None:
         directory.mkdir(parents=True, exist_ok=True)
+        self._outcome = outcome
         self._output = directory / "out.txt", directory / "err.txt"
         self.began = time.monotonic()
         self.mark = processes.new_mark()
@@ -119,35 +126,38 @@ class Training:
         return _lines(self._output[1].read_text(errors="replace"))
 
     def wait(self, seconds: float = LIFE_SECONDS) -> Ended:
-        """The end; one that does not come in time is made by SIGKILL, of all that it started."""
+        """The end, of all that it started too; what does not come in time is made by SIGKILL."""
         try:
             status = self.process.wait(seconds)
         except subprocess.TimeoutExpired:
+            self._outcome.book("violations", f"it had not ended after {seconds:g} s")
             self.process.kill()
             status = self.process.wait()
-            self.kill_all()
         taken = time.monotonic() - self.began
+        is_killed = status == -signal.SIGKILL
+        left = processes.wait_for_none(
+            lambda: processes.marked(self.mark),
+            KILLED_GRACE_SECONDS if is_killed else GRACE_SECONDS,
+        )
+        self._outcome.book("orphans", f"{left}", len(left))
+        self._kill_all()
         out, err = (path.read_text(errors="replace") for path in self._output)
         return Ended(status, out, err, taken)
 
-    def orphans(self, seconds: float) -> set[int]:
-        """What it has started and is there so many seconds after its end; then killed."""
-        left = processes.wait_for_none(lambda: processes.marked(self.mark), seconds)
-        self.kill_all()
-        return left
-
-    def kill_all(self) -> None:
-        """Ends all that it has started."""
+    def _kill_all(self) -> None:
         for pid in processes.marked(self.mark):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
 
 
 def train(
-    directory: Path, settings: Mapping[str, Any], before: Callable[[], None] | None = None
+    directory: Path,
+    settings: Mapping[str, Any],
+    outcome: Outcome,
+    before: Callable[[], None] | None = None,
 ) -> Ended:
     """Runs the command to its end."""
-    return Training(directory, settings, before).wait()
+    return Training(directory, settings, outcome, before).wait()
 
 
 def _lines(text: str) -> list[str]:

@@ -33,7 +33,7 @@ from experiments.campaign.process import ROOT, run_process
 from experiments.faults import left_behind, life_env, processes
 from experiments.faults.ledger import Ledger
 from experiments.faults.outcome import Outcome
-from experiments.faults.training import SMALL, Training
+from experiments.faults.training import GRACE_SECONDS, SMALL, Training
 
 NUM_ENVS = 4
 NUM_STEPS = 50
@@ -43,8 +43,6 @@ HOWS = ("killed", "stopped", "hung")
 # From a death to its error, and beside the time-out where a worker only says nothing: an error that
 # takes longer came too late, on a busy machine too.
 PROMPT_SECONDS = 5.0
-# For all that a training has started to end; a process that takes longer is an orphan.
-GRACE_SECONDS = 20.0
 # After a worker that is lost so many updates must follow, in so many seconds of a training's life.
 _ROWS_AFTER, _GOING_ON_SECONDS = 6, 180.0
 _PROCESS = life_env.Place._fields.index("process")
@@ -97,9 +95,9 @@ MAKERS: dict[str, Callable[..., Any]] = {
 
 
 def trial(case: str, number: int, seed: int, runs: Path) -> Outcome:
-    """One fault of one kind."""
+    """One fault of a worker, or one request to end."""
     moments, outcome = random.Random(f"{seed} {case} {number}"), Outcome()
-    CASES[case](runs / "workers", moments, outcome)
+    {**CASES, **SIGNALS}[case](runs / "workers", moments, outcome)
     return outcome
 
 
@@ -125,7 +123,7 @@ def replaced(
         The ledger of all rollouts.
     """
     ledger = Ledger()
-    with _warnings_of_samplers() as said:
+    with warnings_of_samplers() as said:
         at_work = processes_of(book(sampler, ledger, outcome))
         victim = moments.choice(sorted(at_work))
         seen: set[int] = set()
@@ -232,7 +230,7 @@ def processes_of(rollout: trpo_tf.Rollout) -> set[int]:
     return {int(process) for process in rollout.observations[-1, :, _PROCESS]}
 
 
-class _warnings_of_samplers:  # noqa: N801 (used as a function)
+class warnings_of_samplers:  # noqa: N801 (used as a function)
     """Collects what samplers say of what they have lost."""
 
     def __init__(self) -> None:
@@ -282,6 +280,7 @@ def _command(
     settings: dict[str, Any],
     worker_fault: signal.Signals | None,
     request: signal.Signals | None,
+    to_all: bool,
     runs: Path,
     moments: random.Random,
     outcome: Outcome,
@@ -289,12 +288,13 @@ def _command(
     """The training command, with a fault of one of its workers or a request to end, or both.
 
     One that replaces its workers must go on; SIGTERM comes once it has, where nothing else ends it.
+    A request goes to all processes as a terminal sends Ctrl-C, and `timeout` and others SIGTERM.
     """
     directory = runs / "command"
     shutil.rmtree(directory, ignore_errors=True)
     places = {"logdir": "run", "export_dir": "model"}
     common = {"env": "CartPole-v1", "worker_timeout": TIMEOUT, "total_steps": 1_000_000}
-    training = Training(directory, {**SMALL, **common, **places, **settings})
+    training = Training(directory, {**SMALL, **common, **places, **settings}, outcome)
     rows = directory / "run" / "progress.csv"
     enough = moments.randint(1, 6)
     training.wait_until(lambda: len(left_behind.whole_rows(rows)) >= enough)
@@ -308,15 +308,12 @@ def _command(
         request = signal.SIGTERM
     if request is not None:
         time.sleep(moments.uniform(0, 0.5))
-        # As a terminal does, which sends Ctrl-C to all of them.
-        for pid in sorted(processes.alive(started)) if request is signal.SIGINT else []:
+        for pid in sorted(processes.alive(started)) if to_all else []:
             os.kill(pid, request)
         training.signal(request)
     ended = training.wait(TIMEOUT + 60)
     outcome.note += f"{time.monotonic() - began:.1f} s; "
     outcome.message = " | ".join(ended.errors)
-    left = training.orphans(GRACE_SECONDS)
-    outcome.book("orphans", f"{left}", len(left))
     found = left_behind.look(directory / "run", directory / "model", outcome)
     unsaved = len(found.rows) - found.step
     if ended.status == 1 and worker_fault is not None and settings["sampler"] == "sync":
@@ -363,25 +360,36 @@ def _lost_rollouts(rows: Path, line: str) -> int:
 _SYNC = {"sampler": "sync", "vectorization": "async"}
 _ASYNC = {"sampler": "async", "vectorization": "async"}
 _RAY = {"sampler": "ray", "worker_cpus": 0.5, "num_envs": 2}
-_COMMANDS: dict[str, tuple[dict[str, Any], signal.Signals | None, signal.Signals | None]] = {
-    "command, sync, worker killed": (_SYNC, signal.SIGKILL, None),
-    "command, sync, worker stopped": (_SYNC, signal.SIGSTOP, None),
-    "command, sync, worker stopped, SIGTERM": (_SYNC, signal.SIGSTOP, signal.SIGTERM),
-    "command, async, worker stopped, SIGTERM": (_ASYNC, signal.SIGSTOP, signal.SIGTERM),
-    "command, async, worker killed": (_ASYNC, signal.SIGKILL, None),
-    "command, ray, worker killed": (_RAY, signal.SIGKILL, None),
-    "command, sync, SIGINT": (_SYNC, None, signal.SIGINT),
-    "command, async, SIGINT": (_ASYNC, None, signal.SIGINT),
-    "command, async, SIGTERM": (_ASYNC, None, signal.SIGTERM),
-    "command, ray, SIGINT": (_RAY, None, signal.SIGINT),
-    "command, ray, SIGTERM": (_RAY, None, signal.SIGTERM),
+_Case = Callable[[Path, random.Random, Outcome], None]
+SIGNALS: dict[str, _Case] = {
+    f"command, {name}, {number.name}{' to all' if to_all else ''}": functools.partial(
+        _command, settings, None, number, to_all
+    )
+    for name, settings in (("sync", _SYNC), ("async", _ASYNC), ("ray", _RAY))
+    for number, to_all in ((signal.SIGINT, True), (signal.SIGTERM, False), (signal.SIGTERM, True))
+    # Without its agents a node of Ray ends, and its driver too.
+    if (name, number, to_all) != ("ray", signal.SIGTERM, True)
 }
-CASES: dict[str, Callable[[Path, random.Random, Outcome], None]] = {
+CASES: dict[str, _Case] = {
     **{
         f"{name}, {how}": functools.partial(_with_sampler, name, how)
         for name in MAKERS
         for how in HOWS
     },
-    **{case: functools.partial(_command, *what) for case, what in _COMMANDS.items()},
+    **{
+        f"command, {name}, worker killed": functools.partial(
+            _command, settings, signal.SIGKILL, None, False
+        )
+        for name, settings in (("sync", _SYNC), ("async", _ASYNC), ("ray", _RAY))
+    },
+    "command, sync, worker stopped": functools.partial(
+        _command, _SYNC, signal.SIGSTOP, None, False
+    ),
+    **{
+        f"command, {name}, worker stopped, SIGTERM": functools.partial(
+            _command, settings, signal.SIGSTOP, signal.SIGTERM, False
+        )
+        for name, settings in (("sync", _SYNC), ("async", _ASYNC))
+    },
     "ray, node killed": _lose_a_node,
 }

@@ -15,6 +15,8 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.vector.async_vector_env import AsyncState
 
+from trpo_tf.failure import note_environment
+
 # That a worker may take to close its environment, and the system to end a killed process, on a
 # busy machine.
 _END_SECONDS = 5.0
@@ -169,11 +171,20 @@ def _faults_named(env: Any, seed: int | None, timeout: float | None) -> Iterator
         for process in env.processes:
             process.join(timeout=_END_SECONDS)
         raise WorkersLost(message) from error
-    except (ValueError, TypeError) as error:
-        misfit = _misfit(env, error)
-        if misfit is None:
-            raise
-        raise ValueError(misfit) from error
+    except Exception as error:
+        misfit = _misfit(env, error) if isinstance(error, ValueError | TypeError) else None
+        if misfit is not None:
+            raise ValueError(misfit) from error
+        _note_origin(error)
+        raise
+
+
+def _note_origin(error: Exception) -> None:
+    """Notes what an AsyncVectorEnv prints and keeps to itself: whose process raised, and where."""
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        found = frame.f_locals
+        if frame.f_code.co_name == "_raise_if_errors" and {"index", "trace"} <= found.keys():
+            note_environment(error, found["index"], found["trace"])
 
 
 def _misfit(env: Any, error: Exception) -> str | None:
