@@ -23,20 +23,19 @@ def test_held_until_released(tmp_path):
     assert os.listdir(tmp_path) == [".lock"]
 
 
-def test_link_is_not_followed(tmp_path):
+@pytest.mark.parametrize(
+    ("link", "words"),
+    [
+        (Path.symlink_to, r"\.lock"),
+        (Path.hardlink_to, r"a hard link to another file, remove it: .*\.lock"),
+    ],
+    ids=["symbolic", "hard"],
+)
+def test_another_file_is_not_written_to_by_a_link(tmp_path, link, words):
     target = tmp_path / "target"
     target.write_text("precious")
-    (tmp_path / ".lock").symlink_to(target)
-    with pytest.raises(OSError, match=r"\.lock"):
-        DirectoryLock(tmp_path)
-    assert target.read_text() == "precious"
-
-
-def test_a_hard_link_is_not_written_to(tmp_path):
-    target = tmp_path / "target"
-    target.write_text("precious")
-    (tmp_path / ".lock").hardlink_to(target)
-    with pytest.raises(OSError, match=r"a hard link to another file, remove it: .*\.lock"):
+    link(tmp_path / ".lock", target)
+    with pytest.raises(OSError, match=words):
         DirectoryLock(tmp_path)
     assert target.read_text() == "precious"
 

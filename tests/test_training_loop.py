@@ -354,6 +354,26 @@ def test_what_the_environment_raises_is_named_with_its_place(
         train(session)
 
 
+@pytest.mark.parametrize(("checkpoint_every", "goes_on"), [(1, True), (100, False)])
+def test_what_an_environment_raises_leaves_the_best_checkpoint_that_can_be(
+    checkpoint_every: int, goes_on: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = begin("one", env="CartPole", vectorization="sync", checkpoint_every=checkpoint_every)
+    collect, counts = session.components.sampler.collect, iter(range(9))
+
+    def diverge() -> Any:
+        if next(counts) == 2:
+            raise ArithmeticError("the simulator diverged")
+        return collect()
+
+    monkeypatch.setattr(session.components.sampler, "collect", diverge)
+    with pytest.raises(TrainingStopped, match="the simulator diverged"):
+        train(session)
+    assert newest_step("one") == len(bandit.rows("one")) == 2
+    with contextlib.closing(resume("one")) as more:
+        assert more.environments_go_on == goes_on
+
+
 def test_an_evaluation_that_does_not_end_stops_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
     played = functools.partial(training_loop.evaluate, max_steps=50)
     monkeypatch.setattr(training_loop, "evaluate", played)

@@ -197,8 +197,10 @@ class TrainingLoop:
             with self._failures_named():
                 return self.session.components.sampler.collect()
         except TrainingStopped:
-            # Only the environments are in the middle of something: all updates are whole.
-            self.save(with_environments=False)
+            # Only the environments are in the middle of something: all updates are whole. A
+            # checkpoint of them that is there may hold the environments too.
+            if self.updates != self._saved_at:
+                self.save(with_environments=False)
             raise
 
     @contextmanager
