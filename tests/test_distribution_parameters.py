@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_probability as tfp
+import zoo
 
 from trpo_tf import distribution_parameters
 
@@ -20,6 +21,23 @@ LOC = np.arange(6, dtype=np.float32).reshape(3, 2)
 def tanh_normal(loc: Any, _: Any) -> Any:
     base = tfd.Independent(tfd.Normal(loc, 0.5), 1)
     return tfd.TransformedDistribution(base, tfb.Chain([tfb.Tanh(), tfb.Scale(2.0)]))
+
+
+@pytest.mark.parametrize("kind", zoo.KINDS)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_in_float64(kind: str, dtype: str) -> None:
+    """The same distribution: of the same class, with the same numbers."""
+    distribution = zoo.make(kind, dtype=dtype)(zoo.draw_observations(kind, 3, 0, dtype))
+    wide = distribution_parameters.in_float64(distribution)
+    assert type(wide) is type(distribution)
+    assert distribution_parameters.float_type(distribution) == dtype
+    for part, before in zip(
+        tf.nest.flatten(wide, expand_composites=True),
+        tf.nest.flatten(distribution, expand_composites=True),
+        strict=True,
+    ):
+        assert part.dtype == (tf.float64 if before.dtype.is_floating else before.dtype)
+        np.testing.assert_array_equal(part, before)
 
 
 CASES = {

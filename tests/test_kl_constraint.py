@@ -178,6 +178,35 @@ def test_mean_divergence(kind: str, way: tuple[Execution, str]) -> None:
 
 
 @ALL_WAYS
+def test_divergences_of_large_numbers_in_float32(execution: Execution) -> None:
+    """Each is a difference of numbers near 6000; float32 would leave 5e-4 of it."""
+    old, new = (
+        tfd.Beta(tf.constant([1000.0, 3000.0]), tf.constant(other))
+        for other in ([1000.0, 20.0], [1005.0, 20.5])
+    )
+    rows = kl_by_rows(old, new)
+    assert rows.max() < 0.01
+    divergence = execution.compile(lambda: KLConstraint()(old, new))()
+    assert divergence.dtype == tf.float32
+    np.testing.assert_allclose(divergence, rows.mean(), rtol=1e-6)
+
+
+class Whole(tfd.Distribution):
+    """No composite tensor, so nothing can take it apart."""
+
+    def __init__(self, loc: Any) -> None:
+        super().__init__(tf.float32, tfd.NOT_REPARAMETERIZED, False, False)
+        self.loc = tf.convert_to_tensor(loc, tf.float32)
+
+    def _kl_divergence(self, other: Any) -> Any:
+        return (self.loc - other.loc) ** 2 / 2
+
+
+def test_what_cannot_be_taken_apart_is_measured_as_it_is() -> None:
+    assert float(KLConstraint()(Whole([0.0, 0.0]), Whole([2.0, 0.0]))) == 1.0
+
+
+@ALL_WAYS
 def test_rows_of_no_weight_may_hold_anything(execution: Execution) -> None:
     old = tfd.Normal(tf.constant([0.0, np.nan, 0.0]), 1.0)
     new = tfd.Normal(tf.constant([1.0, 1.0, np.inf]), 1.0)

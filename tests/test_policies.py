@@ -141,6 +141,22 @@ def test_zero_observations(space: gym.Space) -> None:
         np.testing.assert_array_equal(part, 0)
 
 
+class InFloat32(tfd.AutoCompositeTensorDistribution):
+    """Its divergence has a constant of its own type."""
+
+    def __init__(self, loc: Any, name: str = "in_float32") -> None:
+        parameters = dict(locals())
+        self.loc = loc
+        super().__init__(tf.float32, tfd.NOT_REPARAMETERIZED, False, False, parameters, name=name)
+
+    @classmethod
+    def _parameter_properties(cls, dtype: Any, num_classes: Any = None) -> dict[str, Any]:
+        return {"loc": tfp.util.ParameterProperties()}
+
+    def _kl_divergence(self, other: Any) -> Any:
+        return tf.constant(0.5, tf.float32) * (self.loc - other.loc) ** 2
+
+
 @pytest.mark.parametrize(
     ("make_distribution", "error", "words"),
     [
@@ -154,6 +170,11 @@ def test_zero_observations(space: gym.Space) -> None:
             ),
             TypeError,
             "no KL divergence registered",
+        ),
+        (
+            lambda: InFloat32(tf.zeros([4])),
+            TypeError,
+            "KL divergence of InFloat32 must be computable with parameters of float64 too",
         ),
     ],
 )

@@ -10,7 +10,8 @@ import tensorflow as tf
 
 from trpo_tf import flat
 from trpo_tf.chunks import chunked_map, chunked_sum
-from trpo_tf.kl_constraint import fisher_vector_product, mean_kl, weighted_sum
+from trpo_tf.draws import if_implemented
+from trpo_tf.kl_constraint import fisher_vector_product, kl_of_rows, mean_kl, weighted_sum
 from trpo_tf.line_search import Candidate
 from trpo_tf.policies import log_probs_of, validate_distribution
 from trpo_tf.types import Batch
@@ -99,9 +100,8 @@ class BatchPasses:
             distribution, actions = self._distribution(start, rows)
             validate_distribution(distribution, rows.weights.shape[0])
             log_probs = log_probs_of(distribution, actions)
-            try:
-                entropies = distribution.entropy()
-            except NotImplementedError:
+            entropies = if_implemented(distribution.entropy)
+            if entropies is None:
                 entropies = -log_probs
             if self.in_chunks:
                 return log_probs, entropies
@@ -161,7 +161,7 @@ class BatchPasses:
             rows, old_log_probs, components = rows_and_old
             distribution, actions = self._distribution(values, rows)
             before = self._before(start, rows, components)
-            divergence = weighted_sum(before.kl_divergence(distribution), rows.weights)
+            divergence = weighted_sum(kl_of_rows(before, distribution), rows.weights)
             # ratio − 1 by expm1: a small gain beside a large surrogate is not lost to rounding.
             gain = tf.math.expm1(distribution.log_prob(actions) - old_log_probs)
             return divergence, self._coefficient_sum(rows, gain)
@@ -169,8 +169,9 @@ class BatchPasses:
         divergence, gain = chunked_sum(
             evaluate, (self.rows, old.log_probs, old.components), self.chunk_rows
         )
+        kl = tf.math.divide_no_nan(divergence, tf.cast(self.total_weight, divergence.dtype))
         return Candidate(
-            kl=tf.math.divide_no_nan(divergence, self.total_weight),
+            kl=tf.cast(kl, gain.dtype),
             improvement=tf.math.divide_no_nan(gain, self.total_weight),
         )
 

@@ -62,6 +62,27 @@ def class_name(distribution: Any) -> str:
     return f"{name}({', '.join(parts)})" if parts else name
 
 
+def in_float64(distribution: Any) -> Any:
+    """The same distribution with every floating parameter tensor widened to float64.
+
+    One that is no composite tensor cannot be taken apart and is returned as it is.
+
+    >>> in_float64(tfd.Normal([0.0], tf.constant(1.0))).scale.dtype
+    tf.float64
+    """
+    parts = tf.nest.flatten(distribution, expand_composites=True)
+    if parts[0] is distribution:
+        return distribution
+    wide = [tf.cast(part, tf.float64) if part.dtype.is_floating else part for part in parts]
+    return tf.nest.pack_sequence_as(distribution, wide, expand_composites=True)
+
+
+def float_type(distribution: Any) -> tf.DType:
+    """The type of its first floating parameter tensor."""
+    parts = tf.nest.flatten(distribution, expand_composites=True)
+    return next(part.dtype for part in parts if part.dtype.is_floating)
+
+
 def _parameters(owner: Any, prefix: str) -> Iterator[tuple[str, Any]]:
     properties = _properties(owner)
     for name, value in owner.parameters.items():

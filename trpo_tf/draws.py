@@ -182,10 +182,10 @@ def deterministic_action(distribution: Any) -> tf.Tensor:
     """
     if type(distribution) is tfd.Independent:
         return deterministic_action(distribution.distribution)
-    mode = _if_implemented(distribution.mode)
+    mode = if_implemented(distribution.mode)
     if mode is not None and (type(distribution) in _KINDS or not mode.dtype.is_floating):
         return mode
-    mean = _if_implemented(distribution.mean)
+    mean = if_implemented(distribution.mean)
     if mode is not None:
         return mode if mean is None else tf.where(tf.math.is_nan(mode), mean, mode)
     if mean is not None:
@@ -198,7 +198,8 @@ def deterministic_action(distribution: Any) -> tf.Tensor:
     )
 
 
-def _if_implemented(statistic: Callable[[], Any]) -> Any:
+def if_implemented(statistic: Callable[[], Any]) -> Any:
+    """What a distribution's method gives; None where TFP has none for it."""
     try:
         return statistic()
     except NotImplementedError:

@@ -9,6 +9,8 @@ from typing import Any
 import tensorflow as tf
 from keras.optimizers.schedules import LearningRateSchedule
 
+from trpo_tf.distribution_parameters import float_type, in_float64
+
 
 class KLConstraint:
     """E_s KL(π_old(·|s) ‖ π_new(·|s)) ≤ δ; one direction, everywhere.
@@ -54,13 +56,25 @@ class KLConstraint:
 
 def mean_kl(old: Any, new: Any, weights: Any = None) -> Any:
     """The mean of KL(old ‖ new) over rows, as `KLConstraint` measures it, [], in nats."""
-    divergences = old.kl_divergence(new)
+    divergences = kl_of_rows(old, new)
     if weights is None:
-        return tf.reduce_mean(divergences)
-    return tf.math.divide_no_nan(
-        weighted_sum(divergences, weights),
-        tf.reduce_sum(tf.cast(weights, divergences.dtype)),
-    )
+        mean = tf.reduce_mean(divergences)
+    else:
+        mean = tf.math.divide_no_nan(
+            weighted_sum(divergences, weights),
+            tf.reduce_sum(tf.cast(weights, divergences.dtype)),
+        )
+    return tf.cast(mean, float_type(old))
+
+
+def kl_of_rows(old: Any, new: Any) -> Any:
+    """KL(old ‖ new) of each row, [N], float64 whatever the type of the policy.
+
+    Many a divergence is a small difference of large numbers. That of two Betas of concentrations
+    near 1000 subtracts logarithms of gamma functions near 6000, of which float32 leaves 5e-4
+    nats; of their parameters' own rounding far less comes through.
+    """
+    return in_float64(old).kl_divergence(in_float64(new))
 
 
 def weighted_sum(rows: Any, weights: Any) -> Any:

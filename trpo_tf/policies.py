@@ -12,6 +12,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from trpo_tf import functional, spaces
+from trpo_tf.distribution_parameters import in_float64
 from trpo_tf.heads import make_head, num_outputs
 from trpo_tf.torsos import check_size, make_torso
 
@@ -166,7 +167,7 @@ def validate_distribution(distribution: Any, num_rows: int) -> None:
 
     Raises:
         TypeError: if it is no TFP distribution, or one without composite tensors or without a
-            registered KL divergence to its own kind.
+            registered KL divergence to its own kind, or with one that needs float32.
         ValueError: if its batch is not one distribution for each observation.
     """
     name = type(distribution).__name__
@@ -194,8 +195,15 @@ def validate_distribution(distribution: Any, num_rows: int) -> None:
     )
     try:
         distribution.kl_divergence(copy)
+        in_float64(distribution).kl_divergence(in_float64(copy))
     except NotImplementedError as error:
         raise TypeError(
             f"{name} has no KL divergence registered with itself, which the trust region needs; "
             "register one with tfp.distributions.RegisterKL or use another distribution."
+        ) from error
+    except (TypeError, ValueError, tf.errors.InvalidArgumentError) as error:
+        raise TypeError(
+            f"the KL divergence of {name} must be computable with parameters of float64 too, in "
+            "which the trust region is measured; give its constants the parameters' own dtype "
+            f"({str(error).splitlines()[0]})."
         ) from error
