@@ -28,7 +28,7 @@ def tanh_normal(loc: Any, _: Any) -> Any:
 def test_in_float64(kind: str, dtype: str) -> None:
     """The same distribution: of the same class, with the same numbers."""
     distribution = zoo.make(kind, dtype=dtype)(zoo.draw_observations(kind, 3, 0, dtype))
-    wide = distribution_parameters.in_float64(distribution)
+    (wide,) = distribution_parameters.in_float64(distribution)
     assert type(wide) is type(distribution)
     assert distribution_parameters.float_type(distribution) == dtype
     for part, before in zip(

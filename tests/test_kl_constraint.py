@@ -202,6 +202,38 @@ class Whole(tfd.Distribution):
         return (self.loc - other.loc) ** 2 / 2
 
 
+@ALL_WAYS
+def test_what_differs_in_more_than_numbers_stays_what_it_is(execution: Execution) -> None:
+    """Probabilities are not taken for logits, nor one bijector for another."""
+    numbers = tf.constant([[0.5, 0.25, 0.25]])
+    old, new = tfd.Categorical(probs=numbers), tfd.Categorical(logits=numbers)
+    exact = kl_by_rows(tfd.Categorical(logits=np.log(numbers)), new).mean()
+    np.testing.assert_allclose(execution.compile(lambda: KLConstraint()(old, new))(), exact, 1e-6)
+    base = tfd.Normal([0.0], 1.0)
+    others = [
+        tfd.TransformedDistribution(base, b) for b in (tfp.bijectors.Tanh(), tfp.bijectors.Exp())
+    ]
+    with pytest.raises(NotImplementedError):
+        execution.compile(lambda: KLConstraint()(*others))()
+
+
+@ALL_WAYS
+def test_transformed_distributions(execution: Execution) -> None:
+    """The divergence is that of what is transformed."""
+
+    def divergence() -> Any:
+        old, new = (
+            tfd.TransformedDistribution(tfd.Normal([mean], 1.0), tfp.bijectors.Tanh())
+            for mean in (0.0, 2.0)
+        )
+        taken_apart = tf.nest.flatten(new, expand_composites=True)
+        return KLConstraint()(
+            old, tf.nest.pack_sequence_as(new, taken_apart, expand_composites=True)
+        )
+
+    assert float(execution.compile(divergence)()) == 2.0
+
+
 def test_what_cannot_be_taken_apart_is_measured_as_it_is() -> None:
     assert float(KLConstraint()(Whole([0.0, 0.0]), Whole([2.0, 0.0]))) == 1.0
 

@@ -62,25 +62,36 @@ def class_name(distribution: Any) -> str:
     return f"{name}({', '.join(parts)})" if parts else name
 
 
-def in_float64(distribution: Any) -> Any:
-    """The same distribution with every floating parameter tensor widened to float64.
+def in_float64(*distributions: Any) -> tuple[Any, ...]:
+    """The same distributions with every floating parameter tensor widened to float64.
 
-    One that is no composite tensor cannot be taken apart and is returned as it is.
+    Those that differ from the first in their tensors alone are put together as it is: each would
+    get a name of its own in a graph, by which too TFP tells bijectors apart. One that is no
+    composite tensor cannot be taken apart and is returned as it is.
 
-    >>> in_float64(tfd.Normal([0.0], tf.constant(1.0))).scale.dtype
+    >>> (wide,) = in_float64(tfd.Normal([0.0], tf.constant(1.0)))
+    >>> wide.scale.dtype
     tf.float64
     """
-    parts = tf.nest.flatten(distribution, expand_composites=True)
-    if parts[0] is distribution:
-        return distribution
-    wide = [tf.cast(part, tf.float64) if part.dtype.is_floating else part for part in parts]
-    return tf.nest.pack_sequence_as(distribution, wide, expand_composites=True)
+    first = distributions[0]
+    return tuple(_put_together(each, first) for each in distributions)
 
 
 def float_type(distribution: Any) -> tf.DType:
     """The type of its first floating parameter tensor."""
     parts = tf.nest.flatten(distribution, expand_composites=True)
     return next(part.dtype for part in parts if part.dtype.is_floating)
+
+
+def _put_together(distribution: Any, structure: Any) -> Any:
+    parts = tf.nest.flatten(distribution, expand_composites=True)
+    if parts[0] is distribution:
+        return distribution
+    own, given = map(tf.type_spec_from_value, (distribution, structure))
+    if given.most_specific_common_supertype([own]) is None:
+        structure = distribution
+    wide = [tf.cast(part, tf.float64) if part.dtype.is_floating else part for part in parts]
+    return tf.nest.pack_sequence_as(structure, wide, expand_composites=True)
 
 
 def _parameters(owner: Any, prefix: str) -> Iterator[tuple[str, Any]]:

@@ -74,7 +74,8 @@ def kl_of_rows(old: Any, new: Any) -> Any:
     near 1000 subtracts logarithms of gamma functions near 6000, of which float32 leaves 5e-4
     nats; of their parameters' own rounding far less comes through.
     """
-    return in_float64(old).kl_divergence(in_float64(new))
+    wide_old, wide_new = in_float64(old, new)
+    return wide_old.kl_divergence(wide_new)
 
 
 def weighted_sum(rows: Any, weights: Any) -> Any:

@@ -195,7 +195,8 @@ def validate_distribution(distribution: Any, num_rows: int) -> None:
     )
     try:
         distribution.kl_divergence(copy)
-        in_float64(distribution).kl_divergence(in_float64(copy))
+        wide, wide_copy = in_float64(distribution, copy)
+        wide.kl_divergence(wide_copy)
     except NotImplementedError as error:
         raise TypeError(
             f"{name} has no KL divergence registered with itself, which the trust region needs; "
