@@ -7,7 +7,7 @@ deterministic action. A test below holds the table complete.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import zoo
+from exported_policies import Exported
 from tensorflow_alone import Answer, Request, ask
 
 from trpo_tf import heads, torsos
@@ -23,7 +24,6 @@ from trpo_tf.action_map import to_env_actions
 from trpo_tf.checkpoint import latest_checkpoint, restore_checkpoint, save_checkpoint
 from trpo_tf.distribution_parameters import named_parameters
 from trpo_tf.draws import deterministic_action
-from trpo_tf.saved_model import export_policy
 from trpo_tf.signatures import named_inputs
 from trpo_tf.spaces import observation_specs
 
@@ -36,7 +36,7 @@ Outputs = dict[str, np.ndarray]
 
 def policy_of(kind: str, dtype: str = "float32", seed: int = 0) -> keras.Model:
     """With statistics of its own where the kind has a normaliser."""
-    policy = zoo.make(kind, (8,), dtype, seed)
+    policy = zoo.make(kind, dtype=dtype, seed=seed)
     if hasattr(policy, "update_statistics"):
         rows = zoo.draw_observations(kind, 30, seed=seed + 5, dtype=dtype)
         policy.update_statistics(rows, np.ones(30, dtype))
@@ -64,10 +64,10 @@ def look(policy: keras.Model, observations: Any, actions: Any) -> dict[str, Any]
     }
 
 
-def twin_outputs(kind: str) -> Outputs:
+def twin_outputs(kind: str, policy: keras.Model) -> Outputs:
     """The same numbers in float64, eagerly."""
     twin = policy_of(kind, "float64")
-    twin.set_weights([np.float64(weights) for weights in policy_of(kind).get_weights()])
+    twin.set_weights([np.float64(weights) for weights in policy.get_weights()])
 
     def widen(tensor: Any) -> Any:
         return tf.cast(tensor, "float64") if tensor.dtype == tf.float32 else tensor
@@ -159,38 +159,38 @@ def assert_close(got: Outputs, expected: Outputs) -> None:
 @pytest.mark.parametrize("column", COLUMNS)
 @pytest.mark.parametrize("kind", zoo.KINDS)
 def test_cell(kind: str, column: str, tmp_path: Path) -> None:
-    assert_close(COLUMNS[column](kind, tmp_path), twin_outputs(kind))
+    assert_close(COLUMNS[column](kind, tmp_path), twin_outputs(kind, policy_of(kind)))
 
 
 @pytest.fixture(scope="module")
-def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], Answer]:
-    """Every kind exported here and asked in one process without Keras, TFP or trpo_tf."""
-    directory = tmp_path_factory.mktemp("exports")
+def answers(
+    exports: Mapping[str, Exported], tmp_path_factory: pytest.TempPathFactory
+) -> dict[tuple[str, str], Answer]:
+    """Every exported kind asked in one process without Keras, TFP or trpo_tf."""
     requests = {}
-    for kind, (_, observation_space, action_space) in zoo.KINDS.items():
-        path = export_policy(
-            policy_of(kind),
-            directory / kind,
-            observation_space=observation_space,
-            action_space=action_space,
-            verify=False,
-        )
+    for kind in zoo.KINDS:
         rows = tf.nest.map_structure(lambda part: part.numpy(), observations_of(kind))
-        inputs = named_inputs(observation_space, rows)
+        inputs = named_inputs(exports[kind].observation_space, rows)
         seeds = np.arange(2 * NUM_ROWS, dtype=np.int32).reshape(NUM_ROWS, 2)
         for signature in ("serving_default", "distribution", "sample"):
             extra = {"seeds": seeds} if signature == "sample" else {}
-            requests[kind, signature] = Request(str(path), signature, {**inputs, **extra})
-    return dict(zip(requests, ask(list(requests.values()), directory), strict=True))
+            requests[kind, signature] = Request(
+                str(exports[kind].path), signature, {**inputs, **extra}
+            )
+    return dict(
+        zip(requests, ask(list(requests.values()), tmp_path_factory.mktemp("answers")), strict=True)
+    )
 
 
 @pytest.mark.parametrize("kind", zoo.KINDS)
-def test_saved_model(kind: str, answers: dict[tuple[str, str], Answer]) -> None:
-    expected = twin_outputs(kind)
+def test_saved_model(
+    kind: str, exports: Mapping[str, Exported], answers: dict[tuple[str, str], Answer]
+) -> None:
+    policy, observations = exports[kind].policy, observations_of(kind)
+    expected = twin_outputs(kind, policy)
     action_space = zoo.KINDS[kind].action_space
     actions = to_env_actions(action_space, expected.pop("deterministic"), rescale_actions=False)
     del expected["log_prob"]
-    policy, observations = policy_of(kind), observations_of(kind)
     for loader in Answer._fields:
         replies = {
             signature: getattr(answers[kind, signature], loader)

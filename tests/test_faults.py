@@ -6,6 +6,7 @@ the command that falls back in test_train.py, a lost node of Ray in test_ray_sam
 
 from __future__ import annotations
 
+import functools
 import os
 import random
 import signal
@@ -174,6 +175,7 @@ def run_in_place(settings: dict[str, Any]) -> int:
     return command_line.run(train.main, train.FLAGS, arguments)
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("in_a_directory")
 def test_what_is_not_restored_or_exported_is_booked(monkeypatch: pytest.MonkeyPatch) -> None:
     places = {"logdir": "run", "export_dir": "model"}
@@ -366,6 +368,7 @@ def test_without_a_replacement_the_error_comes_in_time_and_says_which_it_was(
     assert outcome.found == []
 
 
+@pytest.mark.long
 def test_an_error_that_comes_too_late_is_booked(tmp_path: Path) -> None:
     sampler = workers.make_sync_sampler(str(tmp_path), timeout=workers.PROMPT_SECONDS + 2)
     outcome = Outcome()
@@ -374,6 +377,7 @@ def test_an_error_that_comes_too_late_is_booked(tmp_path: Path) -> None:
     assert outcome.violations == 1
 
 
+@functools.cache
 def rollouts() -> tuple[Any, Any]:
     sampler = Sampler(life_env.make_life_envs(2, 0), workers.make_policy(), num_steps=20)
     return sampler.collect()[0], sampler.collect()[0]

@@ -243,9 +243,8 @@ def assert_alike(found: Parts, expected: Parts, **tolerance: float) -> None:
 @pytest.mark.parametrize(
     ("execution", "kind"),
     [
-        (Execution.XLA, "dict_observations"),
-        (Execution.EAGER, "gaussian"),
-        *long([(Execution.GRAPH, "gaussian")]),
+        (Execution.GRAPH, "dict_observations"),
+        *long([(Execution.XLA, "dict_observations"), (Execution.EAGER, "gaussian")]),
     ],
 )
 def test_an_update_is_one_on_weighted_rows_of_all_rollouts(execution: Execution, kind: str) -> None:
@@ -481,7 +480,8 @@ def exact_sum(case: StaleEpisodes, values: np.ndarray) -> tuple[np.ndarray, np.n
 
 
 @pytest.mark.parametrize(
-    ("seed", "execution"), [(0, Execution.XLA), (1, Execution.GRAPH), (2, Execution.EAGER)]
+    ("seed", "execution"),
+    only(((1, Execution.GRAPH),), [(0, Execution.XLA), (1, Execution.GRAPH), (2, Execution.EAGER)]),
 )
 def test_replayed_updates_are_unbiased(seed: int, execution: Execution) -> None:
     """Step and critic follow Σ_i ν_i of each behaviour's exact gradient; no weight, no truth."""
