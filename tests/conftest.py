@@ -35,6 +35,13 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+@pytest.fixture(scope="module", autouse=True)
+def garbage_of_a_module_is_collected() -> Iterator[None]:
+    """Graphs are in cycles, and hold compiled programs."""
+    yield
+    gc.collect()
+
+
 @pytest.fixture(autouse=True)
 def fixed_seeds() -> None:
     """Each test starts from the same seeds, whatever ran before it in the process."""
