@@ -77,3 +77,5 @@ def test_as_a_command(run_cli, tmp_path):
     write_run(tmp_path / "b", rows(3))
     done = run_cli("compare_runs", "a", "b")
     assert (done.returncode, done.stderr) == (1, "")
+    assert run_cli("compare_runs", "a", "a").returncode == 0
+    assert run_cli("compare_runs", "a", "c").returncode == 2

@@ -40,7 +40,6 @@ LADDER: tuple[tuple[str, tuple[tuple[str, ...], ...]], ...] = (
                 "npz_file",
                 "plain_file",
                 "printable",
-                "sample_rows",
                 "saved_graph",
                 "session_check",
                 "setting",
@@ -65,6 +64,7 @@ LADDER: tuple[tuple[str, tuple[tuple[str, ...], ...]], ...] = (
             ),
             (
                 "observation_check",
+                "sample_rows",
                 "serving.status_codes",
                 "serving.wire",
                 "spaces",

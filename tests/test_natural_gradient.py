@@ -139,8 +139,7 @@ def test_every_way_takes_the_same_step(execution: Execution, dtype: str) -> None
 def test_chunks_change_nothing_but_rounding(execution: Execution, kind: str) -> None:
     weights = np.random.default_rng(0).choice([0, 1, 2.5], size=NUM_ROWS)
     results = []
-    # 100: more than there are.
-    for chunk_rows in (None, 7, 100) if execution is Execution.GRAPH else (None, 7):
+    for chunk_rows in (None, 7, 100):
         policy, batch = problem(kind, weights=weights)
         info = optimizer(execution, chunk_rows=chunk_rows).step(policy, batch)
         results.append((numbers(policy), info))

@@ -157,6 +157,31 @@ class InFloat32(tfd.AutoCompositeTensorDistribution):
         return tf.constant(0.5, tf.float32) * (self.loc - other.loc) ** 2
 
 
+class MadeOfFloat32(InFloat32):
+    """Takes nothing else."""
+
+    def __init__(self, loc: Any, name: str = "made_of_float32") -> None:
+        super().__init__(tf.convert_to_tensor(loc, tf.float32), name)
+
+
+class Broken(InFloat32):
+    """Its divergence fails in any type, and says why."""
+
+    def _kl_divergence(self, other: Any) -> Any:
+        raise ValueError("its own words")
+
+
+class Unlisted(InFloat32):
+    """Does not list its parameters."""
+
+    @classmethod
+    def _parameter_properties(cls, dtype: Any, num_classes: Any = None) -> dict[str, Any]:
+        raise NotImplementedError
+
+    def _batch_shape(self) -> tf.TensorShape:
+        return self.loc.shape
+
+
 @pytest.mark.parametrize(
     ("make_distribution", "error", "words"),
     [
@@ -176,6 +201,9 @@ class InFloat32(tfd.AutoCompositeTensorDistribution):
             TypeError,
             "KL divergence of InFloat32 must be computable with parameters of float64 too",
         ),
+        (lambda: MadeOfFloat32(tf.zeros([4])), TypeError, "parameters of float64 too"),
+        (lambda: Broken(tf.zeros([4])), ValueError, "^its own words$"),
+        (lambda: Unlisted(tf.zeros([4])), TypeError, "Unlisted is no composite tensor"),
     ],
 )
 def test_what_a_policy_may_not_return(make_distribution: Any, error: Any, words: str) -> None:

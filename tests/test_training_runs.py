@@ -149,7 +149,7 @@ def test_ctrl_c_and_kill_lose_nothing(
 def test_a_run_that_is_killed_twice_ends_as_if_it_had_not_been(
     tmp_path: Path, run_cli: RunCli
 ) -> None:
-    settings = (*SHORT, "--checkpoint_every=3", "--total_steps=4096")
+    settings = (*SHORT, "--checkpoint_every=3")
     whole = run_cli("train", *settings, "--logdir=whole")
     assert whole.returncode == 0, whole.stderr
     arguments = settings

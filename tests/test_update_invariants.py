@@ -28,8 +28,8 @@ SHORT = {
     "multi_discrete-8x8-33-chunk_rows=8": UPDATES,
     "multi_binary-8-1": UPDATES,
     "dict_observations-16-50-backtracking": UPDATES,
-    "full_gaussian-16-256-activation=gelu-execution=graph": UPDATES // 3,
-    "beta-8-40-dtype=float64-execution=graph": UPDATES // 2,
+    "full_gaussian-16-256-activation=gelu-execution=graph": UPDATES,
+    "beta-8-40-dtype=float64-execution=graph": UPDATES,
     "masked_categorical-8-30-execution=graph": UPDATES,
 }
 

@@ -62,12 +62,20 @@ def class_name(distribution: Any) -> str:
     return f"{name}({', '.join(parts)})" if parts else name
 
 
+def components(distribution: Any) -> list[Any]:
+    """The tensors that a distribution is made of; itself alone where it cannot be taken apart."""
+    try:
+        return tf.nest.flatten(distribution, expand_composites=True)
+    except NotImplementedError:  # TFP's word for a class that does not list its parameters
+        return [distribution]
+
+
 def in_float64(*distributions: Any) -> tuple[Any, ...]:
     """The same distributions with every floating parameter tensor widened to float64.
 
     Those that differ from the first in their tensors alone are put together as it is: each would
-    get a name of its own in a graph, by which too TFP tells bijectors apart. One that is no
-    composite tensor cannot be taken apart and is returned as it is.
+    get a name of its own in a graph, by which too TFP tells bijectors apart. One that cannot be
+    taken apart is returned as it is.
 
     >>> (wide,) = in_float64(tfd.Normal([0.0], tf.constant(1.0)))
     >>> wide.scale.dtype
@@ -79,12 +87,11 @@ def in_float64(*distributions: Any) -> tuple[Any, ...]:
 
 def float_type(distribution: Any) -> tf.DType:
     """The type of its first floating parameter tensor."""
-    parts = tf.nest.flatten(distribution, expand_composites=True)
-    return next(part.dtype for part in parts if part.dtype.is_floating)
+    return next(part.dtype for part in components(distribution) if part.dtype.is_floating)
 
 
 def _put_together(distribution: Any, structure: Any) -> Any:
-    parts = tf.nest.flatten(distribution, expand_composites=True)
+    parts = components(distribution)
     if parts[0] is distribution:
         return distribution
     own, given = map(tf.type_spec_from_value, (distribution, structure))

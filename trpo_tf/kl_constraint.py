@@ -68,11 +68,11 @@ def mean_kl(old: Any, new: Any, weights: Any = None) -> Any:
 
 
 def kl_of_rows(old: Any, new: Any) -> Any:
-    """KL(old ‖ new) of each row, [N], float64 whatever the type of the policy.
+    """KL(old ‖ new) of each row, [N], in float64 whatever the type of the policy.
 
-    Many a divergence is a small difference of large numbers. That of two Betas of concentrations
-    near 1000 subtracts logarithms of gamma functions near 6000, of which float32 leaves 5e-4
-    nats; of their parameters' own rounding far less comes through.
+    Many a divergence is a small difference of large numbers, such as the logarithms of gamma
+    functions in that of two Betas, and float32 leaves little of it; of the parameters' own rounding
+    far less comes through. What cannot be taken apart is measured in its own type.
     """
     wide_old, wide_new = in_float64(old, new)
     return wide_old.kl_divergence(wide_new)

@@ -12,7 +12,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from trpo_tf import functional, spaces
-from trpo_tf.distribution_parameters import in_float64
+from trpo_tf.distribution_parameters import components, in_float64
 from trpo_tf.heads import make_head, num_outputs
 from trpo_tf.torsos import check_size, make_torso
 
@@ -182,8 +182,8 @@ def validate_distribution(distribution: Any, num_rows: int) -> None:
             f"[{num_rows}], got {distribution.batch_shape.as_list()}; wrap action dimensions in "
             "tfd.Independent(distribution, reinterpreted_batch_ndims=1)."
         )
-    components = tf.nest.flatten(distribution, expand_composites=True)
-    if components[0] is distribution:
+    parts = components(distribution)
+    if parts[0] is distribution:
         raise TypeError(
             f"{name} is no composite tensor, so the Fisher product cannot take it apart; use a "
             "distribution of tfp.distributions or derive from tfp.experimental.AutoCompositeTensor."
@@ -191,20 +191,22 @@ def validate_distribution(distribution: Any, num_rows: int) -> None:
     # A copy with parameter tensors of its own, as π_θ will be: some divergences hold only between
     # distributions that share a part, a bijector say.
     copy = tf.nest.pack_sequence_as(
-        distribution, [tf.identity(part) for part in components], expand_composites=True
+        distribution, [tf.identity(part) for part in parts], expand_composites=True
     )
     try:
         distribution.kl_divergence(copy)
-        wide, wide_copy = in_float64(distribution, copy)
-        wide.kl_divergence(wide_copy)
     except NotImplementedError as error:
         raise TypeError(
             f"{name} has no KL divergence registered with itself, which the trust region needs; "
             "register one with tfp.distributions.RegisterKL or use another distribution."
         ) from error
+    try:
+        wide, wide_copy = in_float64(distribution, copy)
+        wide.kl_divergence(wide_copy)
     except (TypeError, ValueError, tf.errors.InvalidArgumentError) as error:
+        first_line = str(error).partition("\n")[0]
         raise TypeError(
             f"the KL divergence of {name} must be computable with parameters of float64 too, in "
             "which the trust region is measured; give its constants the parameters' own dtype "
-            f"({str(error).splitlines()[0]})."
+            f"({first_line})."
         ) from error

@@ -8,6 +8,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from trpo_tf.distribution_parameters import components
+
 
 def sample_rows(distribution: Any, seeds: tf.Tensor) -> tf.Tensor:
     """Samples one action a row from any distribution, each with a stateless seed of its own.
@@ -51,10 +53,7 @@ def sample_rows(distribution: Any, seeds: tf.Tensor) -> tf.Tensor:
 
 
 def _leaves(distribution: Any) -> list[Any]:
-    try:
-        leaves = tf.nest.flatten(distribution, expand_composites=True)
-    except NotImplementedError:  # TFP's word for a class that does not list its parameters
-        leaves = [distribution]
+    leaves = components(distribution)
     if not all(tf.is_tensor(leaf) for leaf in leaves):
         raise TypeError(
             f"{type(distribution).__name__} cannot be taken apart into tensors, expected a "
