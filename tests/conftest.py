@@ -29,6 +29,11 @@ gc.set_threshold(50_000)
 RunCli = Callable[..., subprocess.CompletedProcess[str]]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of exported policies come first: so one process makes most, and exports them once."""
+    items.sort(key=lambda item: "exports" not in getattr(item, "fixturenames", ()))
+
+
 def pytest_collection_finish() -> None:
     """What has been imported by now is there to stay."""
     gc.collect()

@@ -28,7 +28,7 @@ def csv(tmp_path):
 
 def colours(png):
     pixels = (imread(png)[..., :3] * 255).round().astype(int)
-    return {f"#{r:02x}{g:02x}{b:02x}" for r, g, b in np.unique(pixels.reshape(-1, 3), axis=0)}
+    return {f"#{colour:06x}" for colour in np.unique(pixels @ [0x10000, 0x100, 1])}
 
 
 def test_picture_shows_training_and_evaluations(csv, tmp_path):
