@@ -42,7 +42,7 @@ from experiments.faults.ledger import Ledger
 from experiments.faults.left_behind import Picture
 from experiments.faults.outcome import Outcome
 from experiments.faults.revisions import by_revision
-from experiments.faults.training import SMALL, Ended, as_flags
+from experiments.faults.training import SMALL, Ended, Training, as_flags
 from trpo_tf import checkpoint, command_line, train
 from trpo_tf.metrics import COLUMNS
 from trpo_tf.progress_file import ProgressFile
@@ -526,6 +526,21 @@ def test_what_grows_or_slows_down_is_found(changes: dict[str, Any], unmet: list[
 def test_a_run_that_died_or_was_not_watched_to_its_end_meets_nothing(looks: int, made: int) -> None:
     judged = long_run.judge(samples()[:looks], made, 100_000)
     assert [is_met for is_met, _ in judged.values()] == [False]
+
+
+def test_a_long_run_is_watched_in_short(tmp_path: Path) -> None:
+    asked, path, outcome = 20_000, tmp_path / "long_run.csv", Outcome()
+    settings = {**SMALL, "env": "CartPole-v1", "sampler": "async", "total_steps": asked}
+    training = Training(tmp_path, {**settings, "logdir": "run"}, outcome)
+    found = long_run.watch(training, tmp_path / "run", path, asked, looks=5)
+    ended = training.wait()
+    assert (ended.status, outcome.found) == (0, [])
+    assert long_run.steps_made(tmp_path / "run") >= asked
+    assert len(path.read_text().splitlines()) == 1 + len(found)
+    assert 1 <= len(found) <= 5
+    assert all(min(look) > 0 for look in found)
+    long_run.plot(found, tmp_path / "long_run.png")
+    assert (tmp_path / "long_run.png").stat().st_size > 1000
 
 
 # --- the table ----------------------------------------------------------------------------------

@@ -6,7 +6,8 @@ The training command runs in a process of its own, with checkpoints and evaluati
 memory, file handles and threads are read now and then, and how fast identical environments are
 stepped by nothing but a loop, in the same seconds: what else the machine does slows both down.
 Leaves `long_run.csv` and `long_run.png` and prints whether the criteria are met; the exit status is
-1 if one is not, and if the training failed or made fewer steps than were asked for. Linux only.
+1 if one is not, and if the training failed, left processes or made fewer steps than were asked for.
+Linux only.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ import numpy as np
 from absl import app, flags
 
 from experiments.faults import left_behind
+from experiments.faults.outcome import Outcome
 from experiments.faults.training import Training
 from trpo_tf import environments
 
@@ -46,7 +48,7 @@ SETTINGS: dict[str, Any] = {
     "eval_every": 100_000,
     "eval_episodes": 2,
 }
-_RAW_SECONDS = 1.0
+_RAW_SECONDS, _PAUSE_SECONDS = 0.4, 0.1
 # Memory is compared with what it was after this share of the run; speed with the share before.
 _SETTLED = 0.2
 # The last look must not come before this share of it.
@@ -62,7 +64,8 @@ class Sample(NamedTuple):
         seconds: since its process started.
         env_steps: that it has made.
         resident_mib: its memory.
-        handles, threads: how many it has.
+        handles, threads: how many it has. A file that is being written is a handle for a moment: it
+            is the fewer of two counts, before and after the bare stepping.
         steps_per_second: since the look before.
         raw_steps_per_second: of bare stepping in the same time.
     """
@@ -76,8 +79,11 @@ class Sample(NamedTuple):
     raw_steps_per_second: float
 
 
-def watch(training: Training, logdir: Path, path: Path, pause_steps: int) -> list[Sample]:
-    """Looks at a training each time that it has made so many steps, until it ends."""
+def watch(training: Training, logdir: Path, path: Path, asked: int, looks: int) -> list[Sample]:
+    """Looks at a training about so many times, until it has made all of its steps.
+
+    What follows them, the export and its proof in another process, is no part of what may not grow.
+    """
     bare = BareStepping()
     samples: list[Sample] = []
     with path.open("w", newline="") as file:
@@ -86,17 +92,18 @@ def watch(training: Training, logdir: Path, path: Path, pause_steps: int) -> lis
         last = (0.0, 0)
 
         def is_due() -> bool:
-            return steps_made(logdir) >= last[1] + pause_steps
+            return steps_made(logdir) >= last[1] + asked // looks
 
-        while training.wait_until(is_due, pause=1.0, seconds=math.inf):
+        while training.wait_until(is_due, _PAUSE_SECONDS, math.inf):
+            handles = handles_of(training.process.pid)
             raw = bare.measure(_RAW_SECONDS)
             seconds, steps = time.monotonic() - training.began, steps_made(logdir)
-            rate = (steps - last[1]) / (seconds - last[0])
-            try:
-                sizes = sizes_of(training.process.pid)
-            except FileNotFoundError:
+            if steps >= asked or not training.is_running:
                 break
-            samples.append(Sample(seconds, steps, *sizes, rate, raw))
+            rate = (steps - last[1]) / (seconds - last[0])
+            handles = min(handles, handles_of(training.process.pid))
+            memory, threads = sizes_of(training.process.pid)
+            samples.append(Sample(seconds, steps, memory, handles, threads, rate, raw))
             writer.writerow([f"{value:.6g}" for value in samples[-1]])
             file.flush()
             last = (seconds, steps)
@@ -109,13 +116,17 @@ def steps_made(logdir: Path) -> int:
     return int(rows[-1].split(",")[1]) if rows else 0
 
 
-def sizes_of(pid: int) -> tuple[float, int, int]:
-    """Resident MiB, file handles and threads of a process, from /proc."""
+def handles_of(pid: int) -> int:
+    """Open file handles of a process, from /proc."""
+    return len(os.listdir(f"/proc/{pid}/fd"))
+
+
+def sizes_of(pid: int) -> tuple[float, int]:
+    """Resident MiB and threads of a process, from /proc."""
     status = dict(
         line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines()
     )
-    handles = len(os.listdir(f"/proc/{pid}/fd"))
-    return int(status["VmRSS"].split()[0]) / 1024, handles, int(status["Threads"])
+    return int(status["VmRSS"].split()[0]) / 1024, int(status["Threads"])
 
 
 class BareStepping:
@@ -177,12 +188,13 @@ def plot(samples: Sequence[Sample], path: Path) -> None:
     figure = Figure(figsize=(7, 7), layout="constrained")
     axes = figure.subplots(3, sharex=True)
     steps = [sample.env_steps / 1e6 for sample in samples]
-    axes[0].plot(steps, [sample.resident_mib for sample in samples])
-    axes[0].set(ylabel="resident memory, MiB", ylim=(0, None))
+    memory = [sample.resident_mib for sample in samples]
+    axes[0].plot(steps, memory)
+    axes[0].set(ylabel="resident memory, MiB", ylim=(0, 1.1 * max(memory)))
     axes[1].plot(steps, [sample.handles for sample in samples], label="file handles")
     axes[1].plot(steps, [sample.threads for sample in samples], label="threads")
     axes[1].set(ylim=(0, None))
-    axes[1].legend()
+    axes[1].legend(loc="center right")
     ratios = [sample.steps_per_second / sample.raw_steps_per_second for sample in samples]
     axes[2].plot(steps, ratios)
     axes[2].set(ylabel="steps/s by bare stepping's", xlabel="million steps", ylim=(0, None))
@@ -193,16 +205,20 @@ def main(_: list[str]) -> None:
     logdir, out = Path(_LOGDIR.value).absolute(), Path(_OUT.value)
     directory = logdir.with_name(f"{logdir.name}-output")
     settings = {**SETTINGS, "total_steps": _TOTAL.value, "logdir": logdir, "export_dir": "model"}
-    training = Training(directory, settings)
+    outcome = Outcome()
+    training = Training(directory, settings, outcome)
     # The training may take as long as it does.
-    samples = watch(training, logdir, out / "long_run.csv", _TOTAL.value // _SAMPLES.value)
+    samples = watch(training, logdir, out / "long_run.csv", _TOTAL.value, _SAMPLES.value)
     ended = training.wait()
     print(f"Ended with {ended.status} after {ended.seconds:.0f} s. {ended.err.strip()}")
     plot(samples, out / "long_run.png")
     judged = judge(samples, steps_made(logdir), _TOTAL.value)
     for name, (is_met, figures) in judged.items():
         print(f"{name}: {'met' if is_met else 'NOT MET'}: {figures}")
-    if ended.status != 0 or not all(is_met for is_met, _ in judged.values()):
+    for fault in outcome.found:
+        print(fault)
+    is_whole = ended.status == 0 and outcome.survived
+    if not is_whole or not all(is_met for is_met, _ in judged.values()):
         sys.exit(1)
 
 
