@@ -16,6 +16,6 @@ ABLATIONS: dict[str, dict[str, dict[str, Any]]] = {
     "Fisher fraction (preset: 1)": {"fraction 0.1": {"fisher_fraction": 0.1}},
     "conjugate gradient (preset: 10 steps)": {"5 steps": {"cg_steps": 5}},
 }
-CONDITIONS = {PRESET: {}} | {
+CONDITIONS: dict[str, dict[str, Any]] = {PRESET: {}} | {
     name: settings for alternatives in ABLATIONS.values() for name, settings in alternatives.items()
 }

@@ -158,8 +158,10 @@ def test_advantages(benchmark: Any, rollout: trpo_tf.Rollout) -> None:
     values = tf.zeros([NUM_STEPS + 1, NUM_ENVS])
     ones = tf.ones([NUM_STEPS, NUM_ENVS])
 
-    def estimate(*rows: Any) -> Any:
-        return generalized_advantages(*rows, 0.99, 0.95, ones, ones)
+    def estimate(rewards: Any, values: Any, terminated: Any, truncated: Any, mask: Any) -> Any:
+        return generalized_advantages(
+            rewards, values, terminated, truncated, mask, 0.99, 0.95, ones, ones
+        )
 
     rows = (rollout.rewards, values, rollout.terminated, rollout.truncated, rollout.mask)
     benchmark(compiled(estimate, *map(tf.convert_to_tensor, rows)))

@@ -115,7 +115,7 @@ def _estimate(samples: Sequence[np.ndarray], statistic: Callable[..., Any]) -> E
 
 def spread(values: Sequence[float] | np.ndarray) -> str:
     """Mean ± standard deviation (of a sample; none of a single value), and of how many."""
-    mean = np.mean(values)
+    mean = float(np.mean(values))
     shown = digits(mean)
     deviation = f" ± {np.std(values, ddof=1):{shown}}" if len(values) > 1 else ""
     return f"{mean:{shown}}{deviation} ({len(values)})"

@@ -87,4 +87,4 @@ class FaultyEnv(gym.Env):
         return self.np_random.uniform(-1, 1, 3).astype(np.float32)
 
 
-gym.register("Faulty-v0", FaultyEnv)
+gym.register("Faulty-v0", f"{__name__}:{FaultyEnv.__name__}")

@@ -6,6 +6,7 @@ python -m experiments.mujoco.report
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from absl import app, flags
 
@@ -39,7 +40,7 @@ _COLUMNS = ("final_mean", "best_over_training", "train_return")
 
 def main(_: list[str]) -> None:
     directory = Path(_DIRECTORY.value)
-    key = {"task": "task", "settings": "", "seed": tuple(_SEEDS.value)}
+    key: dict[str, Any] = {"task": "task", "settings": "", "seed": tuple(_SEEDS.value)}
     ours = {name: load(directory / "results.csv", name, **key) for name in _COLUMNS}
     rival = {name: load(directory / "rival_results.csv", name, task="task") for name in _COLUMNS}
     tasks = [task for task in TASKS if task in ours["final_mean"]]

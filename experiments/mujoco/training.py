@@ -56,8 +56,10 @@ def exported(directory: Path) -> Path:
 def final_evaluation(saved_model: Path) -> EpisodeStats:
     """What `python -m trpo_tf.evaluate` plays with these episodes and this seed."""
     policy = load_policy(saved_model)
+    env_id = policy.env_id
+    assert env_id is not None
     return evaluation.evaluate(
-        policy.act, lambda: environments.make_env(policy.env_id), FINAL_EPISODES, FINAL_SEED
+        policy.act, lambda: environments.make_env(env_id), FINAL_EPISODES, FINAL_SEED
     )
 
 

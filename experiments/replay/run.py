@@ -6,6 +6,7 @@ python -m experiments.replay.run
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from absl import app, flags
 
@@ -18,7 +19,7 @@ _SEEDS = flags.DEFINE_integer("seeds", 3, "Seeds of each, from 0.")
 _STEPS = flags.DEFINE_integer("total_steps", 250_000, "Environment steps of each run.")
 _HERE = Path(__file__).parent
 # What is compared: M, the weights by age, the KL budget of an update (none: max_kl of the preset).
-_SETTINGS = {
+_SETTINGS: dict[str, dict[str, Any]] = {
     "M=1": {},
     "M=3": {"replay_rollouts": 3},
     "M=3, twice the budget": {"replay_rollouts": 3, "replay_max_kl": 0.02},

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import csv
+import functools
 import os
 import subprocess
 import sys
@@ -81,16 +82,20 @@ def in_process(calls: int) -> list[dict[str, Any]]:
         ]
     )
 
+    def by_signature(observations: Any) -> Any:
+        return signature(observations=observations)["actions"].numpy()
+
     def eagerly(observations: Any) -> Any:
-        return to_env_actions(actions, draws.deterministic_action(policy(observations)), False)
+        drawn = draws.deterministic_action(policy(observations))
+        return to_env_actions(actions, drawn, False).numpy()
 
     found = []
     for size in (1, 256):
         batch = tf.random.stateless_normal([size, 17], [1, 2])
         kinds: dict[str, Callable[[], Any]] = {
-            "signature": lambda b=batch: signature(observations=b)["actions"].numpy(),
-            "eager policy": lambda b=batch: eagerly(b).numpy(),
-            "keras predict": lambda b=batch: net.predict(b, verbose=0),
+            "signature": functools.partial(by_signature, batch),
+            "eager policy": functools.partial(eagerly, batch),
+            "keras predict": functools.partial(net.predict, batch, verbose=0),
         }
         times: dict[str, list[float]] = {kind: [] for kind in kinds}
         for call in kinds.values():

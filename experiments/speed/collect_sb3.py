@@ -36,6 +36,7 @@ def collect(num_envs: int, num_steps: int, rollouts: int) -> dict[str, float]:
     _, callback = model._setup_learn(num_envs * num_steps * (rollouts + 1))
     bare.reset(seed=0)
     space = bare.single_action_space
+    assert isinstance(space, gym.spaces.Box)
     seconds = beside_raw.measure(
         lambda: model.collect_rollouts(envs, callback, buffer, num_steps),
         lambda _: np.clip(buffer.actions, space.low, space.high),

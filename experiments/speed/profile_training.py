@@ -12,7 +12,6 @@ Start-up, compilation and the export at the end are left out of the shares and g
 
 from __future__ import annotations
 
-import collections
 import csv
 import json
 import re
@@ -116,13 +115,14 @@ def _train(directory: str, name: str, prefix: list[str], *more: str) -> list[flo
 
 def _seconds_by_layer(stacks: str) -> dict[str, float]:
     """Of the main thread; a line is "frame;frame;… count", the outermost first."""
-    seconds = collections.Counter(dict.fromkeys([*_SHOWN, "start-up", "export", "update"], 0.0))
+    seconds = dict.fromkeys([*_SHOWN, "start-up", "export", "update"], 0.0)
     for line in stacks.splitlines():
         stack, count = line.rsplit(" ", 1)
         thread, *frames = stack.split(";")
         if "MainThread" in thread:
-            seconds[_layer(frames)] += int(count) / _RATE
-    return dict(seconds)
+            layer = _layer(frames)
+            seconds[layer] = seconds.get(layer, 0.0) + int(count) / _RATE
+    return seconds
 
 
 def _layer(frames: list[str]) -> str:

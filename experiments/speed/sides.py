@@ -140,7 +140,7 @@ class Server:
         stdin.flush()
         line = stdout.readline()
         if not line:
-            raise RuntimeError(f"{self._process.args} ended with {self._process.wait()}.")
+            raise RuntimeError(f"{self._process.args!r} ended with {self._process.wait()}.")
         return json.loads(line)
 
     def __enter__(self) -> Self:

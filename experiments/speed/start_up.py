@@ -73,7 +73,7 @@ def _ours(directory: Path, variables: dict[str, str]) -> tuple[float, float]:
     while not our_command.progress(directory):
         time.sleep(_LOOK_EVERY)
         if process.poll() is not None:
-            raise RuntimeError(f"{process.args} ended with {process.returncode}.")
+            raise RuntimeError(f"{process.args!r} ended with {process.returncode}.")
     first_update = time.monotonic()
     # The run ends itself, so that whatever it keeps for the next one is whole.
     process.send_signal(signal.SIGTERM)

@@ -10,6 +10,7 @@ part of that size that is finished, and `merge` what it needs to put sixteen of 
 from __future__ import annotations
 
 import csv
+import functools
 import statistics
 import time
 from collections.abc import Callable
@@ -34,7 +35,6 @@ _PARAMETERS = (6_000, 73_000, 500_000, 5_000_000)
 _PARTS = ((64, 17), (1024, 17), (1024, 376), (512, 28_224))
 
 
-@ray.remote
 class Echo:
     """Stands for a worker."""
 
@@ -74,6 +74,11 @@ def median_ms(action: Callable[[], Any]) -> float:
     return round(1e3 * statistics.median(seconds[2:]), 3)
 
 
+def send(worker: Any, snapshot: Snapshot) -> None:
+    """Weights by the object store to a worker that has read them."""
+    ray.get(worker.take.remote(ray.put(snapshot)))
+
+
 def gather_ms(worker: Any, rows: int, size: int) -> float:
     """The learner's time to take a part that is finished."""
     seconds = []
@@ -88,15 +93,13 @@ def gather_ms(worker: Any, rows: int, size: int) -> float:
 
 def main(_: list[str]) -> None:
     leave = ray_cluster.connect(None)
-    worker = Echo.remote()
+    worker: Any = ray.remote(Echo).remote()
     rows = []
     for count in _PARAMETERS:
         snapshot = Snapshot([np.zeros(count, np.float32)], [], 0)
-        put = median_ms(lambda snapshot=snapshot: ray.put(snapshot))
+        put = median_ms(functools.partial(ray.put, snapshot))
         call = median_ms(lambda: ray.get(worker.take.remote(Snapshot([np.zeros(1)], [], 0))))
-        with_weights = median_ms(
-            lambda snapshot=snapshot: ray.get(worker.take.remote(ray.put(snapshot)))
-        )
+        with_weights = median_ms(functools.partial(send, worker, snapshot))
         rows.append(
             {
                 "what": f"weights, {count} parameters",
@@ -114,7 +117,7 @@ def main(_: list[str]) -> None:
                 "what": f"rollout, {steps} rows of {size}",
                 "mib": round(total / 2**20, 3),
                 "gather_ms": gather_ms(worker, steps, size),
-                "merge_ms": median_ms(lambda parts=parts: merge(parts)),
+                "merge_ms": median_ms(functools.partial(merge, parts)),
             }
         )
         print(rows[-1], flush=True)

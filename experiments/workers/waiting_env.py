@@ -21,19 +21,22 @@ class WaitingEnv(gym.Env):
         self.observation_space = gym.spaces.Box(-1, 1, (observation_size,), np.float32)
         self.action_space = gym.spaces.Box(-1, 1, (6,), np.float32)
         self.step_seconds = step_seconds
+        self._observation_size = observation_size
         self.steps = 0
+
+    def _observation(self) -> np.ndarray:
+        return np.zeros(self._observation_size, np.float32)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
         self.steps = 0
-        return np.zeros(self.observation_space.shape, np.float32), {}
+        return self._observation(), {}
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         time.sleep(self.step_seconds)
         self.steps += 1
-        observation = np.zeros(self.observation_space.shape, np.float32)
-        return observation, 0.0, False, self.steps % 100 == 0, {}
+        return self._observation(), 0.0, False, self.steps % 100 == 0, {}
 
 
 def make_waiting_envs(
