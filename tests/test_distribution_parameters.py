@@ -30,7 +30,7 @@ def test_in_float64(kind: str, dtype: str) -> None:
     distribution = zoo.make(kind, dtype=dtype)(zoo.draw_observations(kind, 3, 0, dtype))
     (wide,) = distribution_parameters.in_float64(distribution)
     assert type(wide) is type(distribution)
-    assert distribution_parameters.float_type(distribution) == dtype
+    assert distribution_parameters.float_type(distribution, tf.float16) == dtype
     for part, before in zip(
         tf.nest.flatten(wide, expand_composites=True),
         tf.nest.flatten(distribution, expand_composites=True),
@@ -38,6 +38,11 @@ def test_in_float64(kind: str, dtype: str) -> None:
     ):
         assert part.dtype == (tf.float64 if before.dtype.is_floating else before.dtype)
         np.testing.assert_array_equal(part, before)
+
+
+def test_a_distribution_without_floating_parts_has_the_type_that_is_given() -> None:
+    distribution = tfd.Deterministic(tf.constant([1, 2]))
+    assert distribution_parameters.float_type(distribution, tf.float64) == tf.float64
 
 
 CASES = {

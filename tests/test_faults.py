@@ -119,16 +119,28 @@ def doubling(table: Path) -> ProgressFile:
     return file
 
 
+def dropping_all(table: Path) -> ProgressFile:
+    file = ProgressFile(table, COLUMNS, after=SAVED)
+    with table.open("r+") as whole:
+        whole.truncate(len(whole.readline()))
+    return file
+
+
 @pytest.mark.parametrize(
     ("takes_up", "kind"),
-    [(in_silence, "violations"), (keeping_nothing, "lost"), (doubling, "doubled")],
+    [
+        (dropping_all, "wrong"),
+        (in_silence, "violations"),
+        (keeping_nothing, "lost"),
+        (doubling, "doubled"),
+    ],
 )
 def test_a_table_that_is_taken_up_badly_is_booked(
     takes_up: Any, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(corruption, "Training", Resumed)
     monkeypatch.setattr(Resumed, "takes_up", staticmethod(takes_up))
-    damaged_table(tmp_path, "truncated", seed=1)
+    damaged_table(tmp_path, "truncated", seed=5)
     corruption.check_missed(tmp_path, SAVED, outcome := Outcome())
     assert getattr(outcome, kind) == 1
 
@@ -529,7 +541,7 @@ def test_a_run_that_died_or_was_not_watched_to_its_end_meets_nothing(looks: int,
 
 
 def test_a_long_run_is_watched_in_short(tmp_path: Path) -> None:
-    asked, path, outcome = 20_000, tmp_path / "long_run.csv", Outcome()
+    asked, path, outcome = 2_000, tmp_path / "long_run.csv", Outcome()
     settings = {**SMALL, "env": "CartPole-v1", "sampler": "async", "total_steps": asked}
     training = Training(tmp_path, {**settings, "logdir": "run"}, outcome)
     found = long_run.watch(training, tmp_path / "run", path, asked, looks=5)

@@ -16,8 +16,13 @@ import hypothesis
 import hypothesis.strategies as st
 import numpy as np
 import pytest
+import tensorflow as tf
 from absl import flags
+from google.protobuf.message import DecodeError
 from hypothesis.extra.numpy import arrays as arrays_of
+from tensorflow.core.framework import tensor_pb2
+from tensorflow.core.protobuf import saved_model_pb2
+from tensorflow_serving.apis import get_model_metadata_pb2, predict_pb2
 
 import trpo_tf
 from trpo_tf import (
@@ -31,7 +36,9 @@ from trpo_tf import (
     model_versions,
     provenance,
     run_record,
+    saved_graph,
     training_session,
+    warmup,
 )
 from trpo_tf.config import TRPOConfig
 from trpo_tf.loaded_policy import LoadedPolicy
@@ -42,7 +49,7 @@ from trpo_tf.progress_file import ProgressFile, read_progress
 from trpo_tf.run_record import RunRecord
 from trpo_tf.samplers import Sampler
 from trpo_tf.samplers.background_sampler import BackgroundSampler
-from trpo_tf.serving import model_config, tensor_json
+from trpo_tf.serving import grpc_client, grpc_service, model_config, rest_client, tensor_json
 from trpo_tf.serving.status_codes import ServingError
 
 SPACES = gym.spaces.Box(-1, 1, (2,)), gym.spaces.Discrete(2)
@@ -379,6 +386,102 @@ def test_predict_requests_and_answers(data: st.DataObject) -> None:
         spoilt_json({"outputs": {"x": [[1.5]], "n": [1]}}) | st.sampled_from([b"[" * 50_000, b"{}"])
     )
     answers(lambda: tensor_json.decode_outputs(answer, dtypes))
+
+
+@fuzzed
+@hypothesis.given(st.data())
+def test_what_servers_say_of_a_model_over_rest(data: st.DataObject) -> None:
+    tensor = {
+        "dtype": "DT_FLOAT",
+        "name": "x:0",
+        "tensor_shape": {"dim": [{"size": "-1", "name": ""}, {"size": "2", "name": ""}]},
+    }
+    definition = {"inputs": {"x": tensor}, "outputs": {"y": tensor}, "method_name": "predict"}
+    metadata = {"metadata": {"signature_def": {"signature_def": {"sample": definition}}}}
+    odd = st.sampled_from([b"[" * 50_000, b'{"metadata": {"signature_def": 7}}', b"{}", b"\xff"])
+    answer = data.draw(spoilt_json(metadata) | spoilt_bytes(json.dumps(metadata).encode()) | odd)
+    answers(lambda: rest_client._signatures(answer), (ServingError,))
+    status = {"model_version_status": [{"version": "1", "state": "AVAILABLE", "status": {}}]}
+    answer = data.draw(spoilt_json(status) | spoilt_bytes(json.dumps(status).encode()) | odd)
+    answers(lambda: rest_client._status(answer), (ServingError,))
+
+
+def signature_map(dtype: int, size: int) -> get_model_metadata_pb2.SignatureDefMap:
+    found = get_model_metadata_pb2.SignatureDefMap()
+    info = found.signature_def["sample"].inputs["x"]
+    info.dtype = dtype
+    info.tensor_shape.dim.add(size=size)
+    return found
+
+
+@fuzzed
+@hypothesis.given(st.data())
+def test_what_servers_say_of_a_model_over_grpc(data: st.DataObject) -> None:
+    numbers = st.sampled_from([-(2**31), -1, 0, 1, 9, 20, 21, 31, 101, 999, 2**31 - 1])
+    whole = signature_map(data.draw(numbers), data.draw(numbers))
+    answer = get_model_metadata_pb2.GetModelMetadataResponse()
+    answer.metadata["signature_def"].Pack(whole)
+    packed = answer.metadata["signature_def"]
+    packed.value = data.draw(st.just(packed.value) | spoilt_bytes(packed.value))
+    answers(lambda: grpc_client._signatures(answer), (ServingError,))
+    packed.type_url = data.draw(TEXT)
+    error = answers(lambda: grpc_client._signatures(answer), (ServingError,))
+    assert isinstance(error, ServingError)
+
+
+@fuzzed
+@hypothesis.given(st.data())
+def test_tensors_over_grpc(data: st.DataObject) -> None:
+    array = np.float32([[1.5, 2.5]])
+    content, listed = tf.make_tensor_proto(array), tf.make_tensor_proto([[7, 8]])
+    whole = data.draw(st.sampled_from([content, listed])).SerializeToString()
+    proto = tensor_pb2.TensorProto()
+    try:
+        proto.ParseFromString(data.draw(spoilt_bytes(whole)))
+    except DecodeError:
+        return  # gRPC refuses it before anything of ours
+    answers(lambda: grpc_service._array("x", proto), (ServingError,))
+    answer = predict_pb2.PredictResponse()
+    answer.outputs["y"].CopyFrom(proto)
+    answers(lambda: grpc_client._prediction(answer), (ServingError,))
+
+
+@fuzzed
+@hypothesis.given(st.data())
+def test_graphs_of_models(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
+    path = tmp_path_factory.mktemp("version")
+    model = saved_model_pb2.SavedModel()
+    graph = model.meta_graphs.add()
+    graph.meta_info_def.tags.append("serve")
+    graph.signature_def["sample"].outputs["y"].name = "y:0"
+    node = graph.graph_def.node.add(name="y", op="Identity", input=["x"])
+    node.attr["f"].func.name = "called"
+    graph.graph_def.node.add(name="x", op="Placeholder")
+    graph.graph_def.library.function.add().signature.name = "called"
+    whole = model.SerializeToString()
+    (path / "saved_model.pb").write_bytes(data.draw(st.just(whole) | spoilt_bytes(whole)))
+
+    def read() -> None:
+        meta_graph = saved_graph.read_meta_graph(path)
+        for signature in saved_graph.signatures(meta_graph).values():
+            saved_graph.signature_graph(meta_graph.graph_def, signature)
+
+    answers(read)
+
+
+# Each reads two files through tf.data, which takes a second on a busy machine.
+@hypothesis.settings(fuzzed, max_examples=8)
+@hypothesis.given(st.data())
+def test_warm_up_requests(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
+    version = tmp_path_factory.mktemp("version")
+    calls = [warmup.Call("sample", {"x": np.float32([[1.5]])}, {})]
+    path = warmup.write_warmup(version, warmup.warmup_requests("m", calls))
+    path.write_bytes(data.draw(spoilt_bytes(path.read_bytes())))
+    answers(lambda: warmup.read_warmup(version))
+    # What is whole as a record may be no request.
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        writer.write(data.draw(st.binary(max_size=20)))
+    answers(lambda: warmup.read_warmup(version))
 
 
 @fuzzed

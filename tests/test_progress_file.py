@@ -104,7 +104,8 @@ def test_damaged_lines_are_left_out_with_a_warning_and_kept_beside(path, line):
         (lambda _: b"", [], "lacks 4 of its 4 rows"),
         (lambda content: content[:45], [1], "lacks 3 of its 4 rows"),
         (lambda content: content.replace(b"\n2,", b"\n92,"), [1, 3, 4], "lacks 1 of its 4 rows"),
-        (lambda content: content.replace(b"\n2,", b"\n3,"), [1, 3, 4], "lacks 1 of its 4 rows"),
+        # Two rows say 3, and nothing tells which of them is.
+        (lambda content: content.replace(b"\n2,", b"\n3,"), [1, 4], "lacks 2 of its 4 rows"),
         (lambda content: content.replace(b"\n2,", b"\n2.5,"), [1, 3, 4], "lacks 1 of its 4 rows"),
     ],
 )
@@ -114,7 +115,9 @@ def test_rows_that_are_missing_are_missed(path, damage, kept, words):
     path.unlink() if damaged is None else path.write_bytes(damaged)
     with pytest.warns(RuntimeWarning, match=words):
         write(path, [5], after=4)
-    assert read_progress(path)["update"].tolist() == [*kept, 5]
+    columns = read_progress(path)
+    assert columns["update"].tolist() == [*kept, 5]
+    assert columns["kl"].tolist() == [update / 100 for update in [*kept, 5]]
     if damaged is not None:
         assert path.with_name("damaged-progress.csv").read_bytes() == damaged
 
@@ -129,7 +132,7 @@ def test_a_file_that_no_run_writes_is_not_read(path, monkeypatch):
 def test_doubled_updates_are_removed(path):
     write(path, [1, 2])
     with path.open("a") as file:
-        file.write("2,0.5,ACCEPTED\n1,0.5,ACCEPTED\n3,0.03,ACCEPTED\n")
+        file.write("2,0.02,ACCEPTED\n1,0.01,ACCEPTED\n3,0.03,ACCEPTED\n")
     write(path, [4], after=3)
     columns = read_progress(path)
     assert columns["update"].tolist() == [1, 2, 3, 4]

@@ -1,9 +1,11 @@
-"""Says whether two runs gave the same bits, and where they part if they did not.
+"""Says whether two runs logged the same numbers, and where they part if they did not.
 
 python -m trpo_tf.compare_runs runs/here runs/there
 
 Compares all columns of progress.csv but the clocks, and lists what differs of what bits depend on:
-settings, versions, processor, thread counts. Exit status: 0 equal, 1 parted, 2 not to be compared.
+settings, versions, processor, thread counts. Cells have nine digits, which tell all float32 numbers
+apart; a run in float64 may part below them. Columns that one run lacks are named and not compared.
+Exit status: 0 equal, 1 parted, 2 not to be compared.
 Nothing is written; the directories may come from two machines.
 """
 

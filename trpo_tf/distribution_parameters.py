@@ -85,9 +85,10 @@ def in_float64(*distributions: Any) -> tuple[Any, ...]:
     return tuple(_put_together(each, first) for each in distributions)
 
 
-def float_type(distribution: Any) -> tf.DType:
-    """The type of its first floating parameter tensor."""
-    return next(part.dtype for part in components(distribution) if part.dtype.is_floating)
+def float_type(distribution: Any, otherwise: tf.DType) -> tf.DType:
+    """The type of its first floating parameter tensor, or another where none is found."""
+    dtypes = (part.dtype for part in components(distribution))
+    return next((dtype for dtype in dtypes if dtype.is_floating), otherwise)
 
 
 def _put_together(distribution: Any, structure: Any) -> Any:

@@ -64,7 +64,7 @@ def mean_kl(old: Any, new: Any, weights: Any = None) -> Any:
             weighted_sum(divergences, weights),
             tf.reduce_sum(tf.cast(weights, divergences.dtype)),
         )
-    return tf.cast(mean, float_type(old))
+    return tf.cast(mean, float_type(old, mean.dtype))
 
 
 def kl_of_rows(old: Any, new: Any) -> Any:

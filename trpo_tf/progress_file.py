@@ -33,7 +33,8 @@ class ProgressFile:
         after: continue the file behind the row of this update; later rows, and a line that a kill
             cut short, are removed in one step. If rows up to this one are missing, or the file is,
             a warning says how many, and what was there is kept beside it as
-            `damaged-<name>`. None: the file must not exist yet.
+            `damaged-<name>`. Unequal rows of one update are missing too: nothing tells which is
+            its own. None: the file must not exist yet.
 
     Raises:
         FileExistsError: `after` is None and the file exists.
@@ -107,11 +108,16 @@ class ProgressFile:
         is_there = os.path.lexists(self.path)
         header, rows = read_cells(self.path) if is_there else ([], [])
         self.columns = header or self.columns
-        kept: dict[float, list[str]] = {}
+        claims: dict[float, list[list[str]]] = {}
         for row in rows:
             update = _number(row[header.index(KEY)])
             if 1 <= update <= after and update.is_integer():
-                kept.setdefault(update, row)
+                claims.setdefault(update, []).append(row)
+        kept = {
+            update: claiming[0]
+            for update, claiming in claims.items()
+            if all(row == claiming[0] for row in claiming)
+        }
         missing = after - len(kept)
         if missing:
             self._warn_of_missing(missing, after, is_there)

@@ -52,6 +52,9 @@ def signature_graph(graph_def: Any, signature: Any) -> Any:
     Returns:
         A `GraphDef` of its own.
 
+    Raises:
+        ValueError: if the graph lacks a node or a function that it refers to.
+
     >>> f = tf.function(lambda x: x + 1).get_concrete_function(tf.TensorSpec([None], name="x"))
     >>> from tensorflow.core.protobuf import meta_graph_pb2
     >>> signature = meta_graph_pb2.SignatureDef()
@@ -62,11 +65,11 @@ def signature_graph(graph_def: Any, signature: Any) -> Any:
     outputs = [info.name.partition(":")[0] for info in signature.outputs.values()]
     found = tf.compat.v1.GraphDef(versions=graph_def.versions)
     nodes = {node.name: node for node in graph_def.node}
-    for name in _reached(outputs, lambda name: _sources(nodes[name])):
+    for name in _reached(outputs, lambda name: _sources(_known(nodes, name))):
         found.node.append(nodes[name])
     functions = {function.signature.name: function for function in graph_def.library.function}
     called = [name for node in found.node for name in _called(node)]
-    for name in _reached(called, lambda name: _called_in(functions[name])):
+    for name in _reached(called, lambda name: _called_in(_known(functions, name))):
         found.library.function.append(functions[name])
     return found
 
@@ -81,6 +84,12 @@ def _reached(start: Iterable[str], onward: Any) -> list[str]:
             seen[name] = None
             waiting.extend(onward(name))
     return list(reversed(seen))
+
+
+def _known(definitions: dict[str, Any], name: str) -> Any:
+    if name not in definitions:
+        raise ValueError(f"the graph refers to {name[:100]!r}, which it lacks; it is damaged.")
+    return definitions[name]
 
 
 def _sources(node: Any) -> list[str]:

@@ -152,7 +152,8 @@ class UpdateInfo(NamedTuple):
         accepted: whether the policy moved.
         status: a `StepStatus`; its number as a tensor where the step is not `TRPO.update`'s.
         num_backtracks: line-search candidates that were refused.
-        cg_residual_norm: ‖b − (F + λI)x‖ / ‖b‖ at the end of conjugate gradients.
+        cg_residual_norm: ‖b − (F + λI)x‖ / ‖b‖ at the end of conjugate gradients, as their
+            recursion carries it.
         cg_iterations: iterations that conjugate gradients took.
         step_size: multiple of the direction x that was taken; 0 when refused.
         max_kl: the trust region δ of this update, after schedule and staleness.

@@ -96,8 +96,8 @@ def _graph_failures(meta_graph: Any) -> Iterator[Failure]:
                         f"{kind} {key!r} has shape {shape}, expected a leading dimension of "
                         "unknown size (-1)",
                     )
-        graph = saved_graph.signature_graph(meta_graph.graph_def, signature)
         try:
+            graph = saved_graph.signature_graph(meta_graph.graph_def, signature)
             check_servable(name, graph, draws=name != _DETERMINISTIC)
         except ValueError as error:
             yield Failure("graph", name, str(error))

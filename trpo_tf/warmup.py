@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import gymnasium as gym
 import numpy as np
 import tensorflow as tf
+from google.protobuf.message import DecodeError
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
 from trpo_tf.space_structure import map_arrays
@@ -71,12 +72,16 @@ def read_warmup(version_dir: Path) -> list[prediction_log_pb2.PredictionLog]:
 
     Raises:
         tf.errors.NotFoundError: if there are none.
+        ValueError: if the file is damaged.
     """
-    records = tf.data.TFRecordDataset(str(version_dir / "assets.extra" / FILE_NAME))
-    return [
-        prediction_log_pb2.PredictionLog.FromString(record)
-        for record in records.as_numpy_iterator()
-    ]
+    path = version_dir / "assets.extra" / FILE_NAME
+    try:
+        return [
+            prediction_log_pb2.PredictionLog.FromString(record)
+            for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator()
+        ]
+    except (tf.errors.DataLossError, DecodeError) as error:
+        raise ValueError(f"{path} holds no warm-up requests: {error}.") from error
 
 
 def example_observations(space: gym.Space, num_rows: int, seed: int = 0) -> Any:

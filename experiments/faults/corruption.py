@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import random
 import shutil
@@ -136,9 +137,13 @@ def check_missed(directory: Path, step: int, outcome: Outcome) -> None:
         outcome.require(len(ended.errors) == 1, "violations", f"said {ended.errors}")
         return
     require_stopped(ended, outcome)
-    updates = [int(row.split(",")[0]) for row in left_behind.whole_rows(table)]
+    rows = _read_rows(table.read_bytes())
+    updates = [int(row[0]) for row in rows]
     outcome.book("doubled", f"updates {updates}", len(updates) - len(set(updates)))
-    missing = step - len([update for update in updates if update <= step])
+    kept = [row for row in rows if int(row[0]) <= step]
+    good = _good_rows(damaged or b"", step)
+    outcome.require(kept == good, "wrong", f"rows {kept} were kept of {good}")
+    missing = step - len(good)
     said = [line for line in ended.errors if f"lacks {missing} of its {step} rows" in line]
     outcome.require(len(said) == int(missing > 0), "violations", f"said {ended.errors}")
     if missing and damaged is not None:
@@ -147,6 +152,31 @@ def check_missed(directory: Path, step: int, outcome: Outcome) -> None:
             "lost",
             f"{aside} is not what was there",
         )
+
+
+def _read_rows(content: bytes) -> list[list[str]]:
+    """Rows behind the header that are text, end, and have a number and a cell for each column."""
+    header, *lines = content.split(b"\n")[:-1] or [b""]
+    found = []
+    for line in lines:
+        try:
+            (row,) = csv.reader([line.decode()])
+            float(row[0])
+        except (ValueError, IndexError, csv.Error):
+            continue
+        if len(row) == len(header.split(b",")):
+            found.append(row)
+    return found
+
+
+def _good_rows(content: bytes, step: int) -> list[list[str]]:
+    """Of a damaged table, by their numbers: what no unequal row claims to be too."""
+    good = []
+    for update in range(1, step + 1):
+        claiming = [row for row in _read_rows(content) if float(row[0]) == update]
+        if claiming and all(row == claiming[0] for row in claiming):
+            good.append(claiming[0])
+    return good
 
 
 def _last_update(table: Path) -> int:

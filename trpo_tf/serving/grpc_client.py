@@ -9,6 +9,7 @@ from typing import Any
 import grpc
 import numpy as np
 import tensorflow as tf
+from google.protobuf.message import DecodeError
 from tensorflow_serving.apis import (
     get_model_metadata_pb2,
     get_model_status_pb2,
@@ -18,7 +19,13 @@ from tensorflow_serving.apis import (
 )
 
 from trpo_tf.serving.status_codes import ServingError
-from trpo_tf.serving.wire import Prediction, SignatureSpecs, signature_specs
+from trpo_tf.serving.wire import (
+    Prediction,
+    SignatureSpecs,
+    array_of,
+    signature_specs,
+    unreadable,
+)
 
 _RETRIED = ["UNAVAILABLE", "RESOURCE_EXHAUSTED"]
 _LONGEST_WAIT = "10s"
@@ -71,9 +78,7 @@ class GrpcClient:
         """What the model offers, from its metadata."""
         request = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
         answer = self._call(self._predictions.GetModelMetadata, request)
-        message = get_model_metadata_pb2.SignatureDefMap()
-        answer.metadata["signature_def"].Unpack(message)
-        return signature_specs(message)
+        return _signatures(answer)
 
     def predict(
         self, signature: str, inputs: Mapping[str, np.ndarray], specs: SignatureSpecs
@@ -84,8 +89,7 @@ class GrpcClient:
         for name, value in inputs.items():
             request.inputs[name].CopyFrom(tf.make_tensor_proto(value))
         answer = self._call(self._predictions.Predict, request)
-        outputs = {name: tf.make_ndarray(proto) for name, proto in answer.outputs.items()}
-        return Prediction(outputs, answer.model_spec.version.value)
+        return _prediction(answer)
 
     def status(self) -> get_model_status_pb2.GetModelStatusResponse:
         """What the server says of the model's versions."""
@@ -106,6 +110,24 @@ class GrpcClient:
             return method(request, timeout=self._timeout)
         except grpc.RpcError as error:
             raise ServingError(error.code(), error.details() or "") from error
+
+
+def _signatures(answer: Any) -> SignatureSpecs:
+    message = get_model_metadata_pb2.SignatureDefMap()
+    try:
+        if not answer.metadata["signature_def"].Unpack(message):
+            raise unreadable("there is no signature_def in it")
+        return signature_specs(message)
+    except (ValueError, DecodeError) as error:
+        raise unreadable(str(error)) from error
+
+
+def _prediction(answer: Any) -> Prediction:
+    try:
+        outputs = {name: array_of(proto) for name, proto in answer.outputs.items()}
+    except ValueError as error:
+        raise unreadable(f"an output {error}") from error
+    return Prediction(outputs, answer.model_spec.version.value)
 
 
 def _service_config(retries: int, backoff: float) -> dict[str, Any]:

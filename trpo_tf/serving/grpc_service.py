@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from concurrent import futures
 from typing import Any
@@ -22,6 +21,7 @@ from trpo_tf.serving.rest_service import signature_map
 from trpo_tf.serving.served_models import ServedModels
 from trpo_tf.serving.status_codes import ServingError
 from trpo_tf.serving.tensor_json import DEFAULT_SIGNATURE
+from trpo_tf.serving.wire import array_of
 
 _MAX_MESSAGE_BYTES = 64 * 2**20
 _NUM_THREADS = 64
@@ -130,15 +130,8 @@ def _describe(spec: Any, name: str, number: int) -> None:
 
 
 def _array(name: str, proto: Any) -> np.ndarray:
-    # One number may stand for all: a few bytes must not ask for all memory.
-    size = math.prod(max(dimension.size, 0) for dimension in proto.tensor_shape.dim)
-    if size > _MAX_MESSAGE_BYTES:
-        raise _invalid(f"input {name[:100]!r} has {size} entries, more than {_MAX_MESSAGE_BYTES}")
     try:
-        return np.asarray(tf.make_ndarray(proto))
-    except (TypeError, ValueError, KeyError, IndexError, OverflowError) as error:
-        raise _invalid(f"input {name[:100]!r} is no tensor: {error}") from None
-
-
-def _invalid(message: str) -> ServingError:
-    return ServingError(grpc.StatusCode.INVALID_ARGUMENT, message)
+        return array_of(proto)
+    except ValueError as error:
+        words = f"input {name[:100]!r} {error}"
+        raise ServingError(grpc.StatusCode.INVALID_ARGUMENT, words) from None

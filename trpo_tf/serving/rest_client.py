@@ -14,7 +14,7 @@ from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2
 
 from trpo_tf.serving import tensor_json
 from trpo_tf.serving.status_codes import ServingError, code_of_http
-from trpo_tf.serving.wire import Prediction, SignatureSpecs, signature_specs
+from trpo_tf.serving.wire import Prediction, SignatureSpecs, signature_specs, unreadable
 
 _RETRIED = frozenset({429, 503})
 _LONGEST_WAIT = 10.0
@@ -74,20 +74,7 @@ class RestClient:
 
     def signatures(self) -> SignatureSpecs:
         """What the model offers, from its metadata."""
-        answer = self._request("GET", "/metadata")
-        message = get_model_metadata_pb2.SignatureDefMap()
-        try:
-            plain = json.loads(answer)["metadata"]["signature_def"]
-            json_format.ParseDict(plain, message, ignore_unknown_fields=True)
-        except (
-            ValueError,
-            LookupError,
-            TypeError,
-            RecursionError,
-            json_format.ParseError,
-        ) as error:
-            raise _unreadable(answer) from error
-        return signature_specs(message)
+        return _signatures(self._request("GET", "/metadata"))
 
     def predict(
         self, signature: str, inputs: Mapping[str, np.ndarray], specs: SignatureSpecs
@@ -106,13 +93,7 @@ class RestClient:
 
     def status(self) -> get_model_status_pb2.GetModelStatusResponse:
         """What the server says of the model's versions."""
-        answer = self._request("GET", "")
-        try:
-            return json_format.Parse(
-                answer, get_model_status_pb2.GetModelStatusResponse(), ignore_unknown_fields=True
-            )
-        except (RecursionError, json_format.ParseError) as error:
-            raise _unreadable(answer) from error
+        return _status(self._request("GET", ""))
 
     def close(self) -> None:
         """Closes the connections."""
@@ -133,6 +114,25 @@ class RestClient:
         raise ServingError(code_of_http(answer.status), _words(answer.data, answer.status))
 
 
+def _signatures(answer: bytes) -> SignatureSpecs:
+    message = get_model_metadata_pb2.SignatureDefMap()
+    try:
+        plain = json.loads(answer)["metadata"]["signature_def"]
+        json_format.ParseDict(plain, message, ignore_unknown_fields=True)
+        return signature_specs(message)
+    except (ValueError, LookupError, TypeError, RecursionError, json_format.ParseError) as error:
+        raise _unreadable(answer) from error
+
+
+def _status(answer: bytes) -> get_model_status_pb2.GetModelStatusResponse:
+    try:
+        return json_format.Parse(
+            answer, get_model_status_pb2.GetModelStatusResponse(), ignore_unknown_fields=True
+        )
+    except (ValueError, RecursionError, json_format.ParseError) as error:
+        raise _unreadable(answer) from error
+
+
 def _words(data: bytes, status: int) -> str:
     try:
         return str(json.loads(data)["error"])
@@ -142,5 +142,4 @@ def _words(data: bytes, status: int) -> str:
 
 
 def _unreadable(answer: bytes) -> ServingError:
-    text = answer.decode(errors="replace")[:_LONGEST_ERROR]
-    return ServingError(grpc.StatusCode.UNKNOWN, f"the server's answer cannot be read: {text}")
+    return unreadable(answer.decode(errors="replace"))
