@@ -318,6 +318,29 @@ def test_an_export_whose_actions_are_not_finite_is_booked(
     assert outcome.wrong == 1
 
 
+@pytest.mark.parametrize("what", ["rows", "checkpoint", "export", "best policy"])
+def test_runs_that_do_not_end_bit_identical_are_booked(
+    what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def reader(name: str, value: Any, other: Any) -> Any:
+        return lambda path: other if name == what and "parts" in path.parts else value
+
+    monkeypatch.setattr(identical.bandit, "rows", reader("rows", [{"kl": "0"}], [{"kl": "1"}]))
+    monkeypatch.setattr(identical, "_saved", reader("checkpoint", {"w": 0}, {"w": 1}))
+    monkeypatch.setattr(identical, "_exported", reader("export", {"w": 0}, {"w": 1}))
+    monkeypatch.setattr(identical, "_best", reader("best policy", {"w": 0}, {}))
+    identical.compare(tmp_path / "whole", tmp_path / "parts", outcome := Outcome())
+    assert outcome.wrong == 1
+    assert what in outcome.found[0]
+
+
+# --- signals ------------------------------------------------------------------------------------
+
+
+def test_a_request_to_end_that_all_processes_get_saves_first(tmp_path: Path) -> None:
+    assert workers.trial("command, async, SIGTERM to all", 0, 0, tmp_path).found == []
+
+
 # --- disks --------------------------------------------------------------------------------------
 
 
@@ -326,6 +349,11 @@ def test_a_full_disk_ends_training_at_once_and_it_goes_on_when_there_is_room(
 ) -> None:
     case = "full while training" if disk.may_mount() else "file size limit"
     assert disk.trial(case, 0, 0, tmp_path).found == []
+
+
+@pytest.mark.skipif(not disk.may_mount(), reason="file systems cannot be mounted here")
+def test_checkpoints_that_become_read_only_end_training_at_once(tmp_path: Path) -> None:
+    assert disk.trial("read-only checkpoints", 0, 0, tmp_path).found == []
 
 
 @pytest.mark.parametrize(
@@ -466,13 +494,9 @@ def in_a_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[
 @pytest.mark.parametrize(
     "case",
     [
-        *("raise", "nan_observation", "observation_shape", "hang, processes"),
-        *long(
-            [
-                *("raise_in_reset", "huge_reward", "observation_none", "observation_int64"),
-                "reward_text",
-            ],
-        ),
+        *("raise", "nan_observation", "observation_shape", "huge_reward", "slow"),
+        "hang, processes",
+        *long(["raise_in_reset", "observation_none", "observation_int64", "reward_text"]),
     ],
 )
 @pytest.mark.usefixtures("in_a_directory")
@@ -505,12 +529,13 @@ def test_another_end_than_the_expected_one_is_booked() -> None:
 
 def samples(grown: float = 1.0, slower: float = 1.0, handles: int = 20) -> list[long_run.Sample]:
     """A hundred looks, of which the machine was half as fast in every other one."""
-    found = []
+    found, seconds = [], 0.0
     for index in range(100):
         share, load = index / 99, 1 + index % 2
         rate = 1000 / load * (1 + (slower - 1) * share)
         memory = 500 * (1 + (grown - 1) * share)
-        look = (index * 10.0, index * 1000, memory, handles if index == 90 else 20, 8, rate)
+        seconds += 1000 / rate
+        look = (seconds, index * 1000, memory, handles if index == 90 else 20, 8, rate)
         found.append(long_run.Sample(*look, raw_steps_per_second=50_000 / load))
     return found
 

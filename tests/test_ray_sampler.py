@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
+from long_forms import only
 from ray_environments import RECIPE, SPACES, make_envs, small_policy, troubled_recipe
 
 from experiments.faults import processes
@@ -38,13 +39,15 @@ def learner(policy, num_envs):
     )
 
 
-def test_with_none_ahead_all_bits_are_those_of_one_sampler(ray_cluster_of_four_cpus):
-    """Other numbers of workers, in this process: tests/test_rollout_worker.py."""
-    recipe = RECIPE._replace(num_envs=2, num_steps=16, seed=4, execution=Execution.XLA)
+@pytest.mark.parametrize("num_workers", only([2], [1, 2, 4]))
+def test_with_none_ahead_all_bits_are_those_of_one_sampler(num_workers, ray_cluster_of_four_cpus):
+    """Each time other numbers of workers too, in this process: tests/test_rollout_worker.py."""
+    num_envs = 4 // num_workers
+    recipe = RECIPE._replace(num_envs=num_envs, num_steps=16, seed=4, execution=Execution.XLA)
     policies = small_policy(), small_policy()
     samplers = (
         Sampler(make_envs(4, 0), policies[0], 16, seed=4),
-        RaySampler(policies[1], recipe, num_workers=2, rollouts_ahead=0),
+        RaySampler(policies[1], recipe, num_workers, rollouts_ahead=0),
     )
     learners = [learner(policy, 4) for policy in policies]
     for _ in range(3):
