@@ -1,9 +1,9 @@
 """SIGKILL of a training at random moments, as chains: what is resumed is killed again.
 
-A chain is a run that is killed and resumed until it has made all its steps and its export; then
-the next run begins. Three fifths of the moments are meant for the writing of a checkpoint, of the
-best policy or of the final export, the others lie anywhere in the life of the process. A kill counts as inside a
-write if it left a new temporary behind, whatever its moment was meant to be.
+A chain is a run that is killed and resumed until it has made all its steps and its export; then the
+next run begins. Three fifths of the moments are meant for the writing of a checkpoint, of the best
+policy or of the final export, the others lie anywhere in the life of the process. A kill counts as
+inside a write if it left a new temporary behind, whatever its moment was meant to be.
 """
 
 from __future__ import annotations
