@@ -66,10 +66,9 @@ LADDER: tuple[tuple[str, tuple[tuple[str, ...], ...]], ...] = (
                 "observation_check",
                 "sample_rows",
                 "serving.status_codes",
-                "serving.wire",
                 "spaces",
             ),
-            ("serving.tensor_json",),
+            ("serving.tensor_json", "serving.wire"),
         ),
     ),
     (

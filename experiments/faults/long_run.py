@@ -24,7 +24,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from absl import app, flags
 
-from experiments.campaign.analysis import Estimate
 from experiments.campaign.revision import PACKAGE, code_revision
 from experiments.faults import left_behind
 from experiments.faults.outcome import Outcome
@@ -177,19 +176,21 @@ def judge(samples: Sequence[Sample], made: int, asked: int) -> dict[str, tuple[b
     for name in ("handles", "threads"):
         counts = sorted({getattr(sample, name) for sample in settled})
         found[name] = (len(counts) == 1, f"from {_SETTLED:.0%} on {counts}")
-    start, end, change = change_of_speed(samples)
-    found["speed"] = (
-        abs(change.value) <= _MOST_SLOWER,
-        f"{start:.4f} of bare stepping in the first fifth, {end:.4f} in the last, {change:+.3f}",
+    start, end, (low, high) = change_of_speed(samples)
+    change = end / start - 1
+    figures = (
+        f"{start:.4f} of bare stepping in the first fifth, {end:.4f} in the last: {change:+.1%} "
+        f"[{low:+.1%}, {high:+.1%}]"
     )
+    found["speed"] = (abs(change) <= _MOST_SLOWER, figures)
     return found
 
 
-def change_of_speed(samples: Sequence[Sample]) -> tuple[float, float, Estimate]:
-    """Speed by bare stepping's in the first and the last fifth, and its relative change.
+def change_of_speed(samples: Sequence[Sample]) -> tuple[float, float, tuple[float, float]]:
+    """Speed by bare stepping's in the first and the last fifth, and bounds of its relative change.
 
     Steps of all looks of a fifth by their seconds, and the mean of bare stepping's speeds; the
-    interval (95 %) is the bootstrap's, over looks. The first look holds the start and the
+    bounds are those of the bootstrap's 95 %, over looks. The first look holds the start and the
     compiling, and is left out.
     """
     steps = np.diff([sample.env_steps for sample in samples])
@@ -209,7 +210,7 @@ def change_of_speed(samples: Sequence[Sample]) -> tuple[float, float, Estimate]:
     every = np.arange(len(steps))
     (start, starts), (end, ends) = fifth(every[:share]), fifth(every[-share:])
     low, high = np.quantile(ends / starts - 1, [0.025, 0.975])
-    return start, end, Estimate(end / start - 1, float(low), float(high))
+    return start, end, (float(low), float(high))
 
 
 def plot(samples: Sequence[Sample], path: Path) -> None:
