@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -46,6 +47,25 @@ def close(got: tf.Tensor, expected: np.ndarray, dtype: str) -> None:
 
 
 # --- on policy ----------------------------------------------------------------------------------
+
+
+@ALL_WAYS
+@DTYPES
+def test_lambda_follows_its_schedule(execution: Execution, dtype: str) -> None:
+    rng = np.random.default_rng(0)
+    episodes = random_episodes(rng, 17, 4)
+    rollout = as_rollout(episodes, rng.normal(size=(17, 4)), dtype)
+    schedule = keras.optimizers.schedules.PolynomialDecay(0.9, 4, 0.5)
+    advantage = execution.compile(
+        lambda number: Advantage(DISCOUNT, schedule, normalize=False)(
+            rollout, tf.constant(episodes.values, dtype), num_updates=number
+        )
+    )
+    for number, gae_lambda in ((0, 0.9), (2, 0.7), (9, 0.5)):
+        # Keras computes schedules in float32.
+        expected = gae(*episodes, DISCOUNT, float(schedule(number)))
+        np.testing.assert_allclose(schedule(number), gae_lambda, rtol=1e-6)
+        close(advantage(tf.constant(number, tf.int64)).advantages, expected, dtype)
 
 
 @ALL_WAYS

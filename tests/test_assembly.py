@@ -75,6 +75,13 @@ def test_the_optimiser_follows_the_settings() -> None:
     assert classic.preconditioner.num_probes == 7
 
 
+def test_lambda_falls_on_a_straight_line_over_the_updates() -> None:
+    advantage = assembly.make_advantage(config(gae_lambda=0.99, gae_lambda_final=0.8))
+    found = [float(advantage.gae_lambda_at(update)) for update in range(4)]
+    np.testing.assert_allclose(found, [0.99, 0.895, 0.8, 0.8], rtol=1e-5)
+    assert assembly.make_advantage(config(gae_lambda=0.9)).gae_lambda_at(3) == 0.9
+
+
 def test_max_kl_falls_on_a_straight_line_over_the_updates() -> None:
     constraint = assembly.make_optimizer(
         config(max_kl=0.05, max_kl_final=0.01), Execution.EAGER

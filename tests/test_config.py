@@ -36,6 +36,7 @@ REFUSED: list[tuple[str, Any]] = [
     ("discount", 1.01),
     ("discount", -0.1),
     ("gae_lambda", 1.01),
+    ("gae_lambda_final", -0.1),
     ("normalize_advantages", 1),
     ("scale_returns", "true"),
     ("normalize_observations", None),

@@ -308,6 +308,19 @@ def test_max_kl_schedule() -> None:
     np.testing.assert_allclose(limits, [0.02, 0.015, 0.01], rtol=1e-5)
 
 
+def test_lambda_schedule() -> None:
+    scheduled, constant = (make_parts(dtype="float64") for _ in range(2))
+    scheduled.advantage.gae_lambda = keras.optimizers.schedules.PolynomialDecay(0.9, 2, 0.1)
+    learners = [parts.trpo(Execution.EAGER) for parts in (scheduled, constant)]
+    for number, gae_lambda in enumerate((0.9, 0.5, 0.1)):
+        constant.advantage.gae_lambda = gae_lambda
+        rollout = make_rollout(constant.policy, seed=number)
+        assert all(learner.update(rollout).accepted for learner in learners)
+    for name, value in constant.variables().items():
+        # Keras computes schedules in float32.
+        np.testing.assert_allclose(scheduled.variables()[name], value, rtol=1e-4, atol=1e-6)
+
+
 # --- off policy ---------------------------------------------------------------------------------
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from keras.optimizers.schedules import LearningRateSchedule
 
 from trpo_tf.return_scaling import ReturnScaling
 from trpo_tf.staleness import importance_ratio
@@ -19,7 +20,7 @@ def generalized_advantages(
     truncated: Any,
     mask: Any,
     discount: float,
-    gae_lambda: float,
+    gae_lambda: Any,
     rho: Any,
     c: Any,
 ) -> tuple[Any, Any]:
@@ -46,7 +47,7 @@ def generalized_advantages(
         truncated: [T, B] bool.
         mask: [T, B] bool, False on rows that are no transition.
         discount: γ in [0, 1].
-        gae_lambda: λ in [0, 1].
+        gae_lambda: λ in [0, 1], a number, or a tensor [] in the values' dtype.
         rho: ρ, truncated ratios π_old/β, [T, B].
         c: truncated ratios of the trace without λ, [T, B].
 
@@ -82,7 +83,9 @@ class Advantage:
 
     Args:
         discount: γ in [0, 1].
-        gae_lambda: λ in [0, 1]. 0.95 to 0.98 is typical.
+        gae_lambda: λ in [0, 1]; 0.95 to 0.98 is typical. Or a Keras learning-rate schedule of it
+            over the updates that `TRPO.update` counts: while the critic knows little a large λ does
+            without it, later a smaller one leaves less noise in the advantages.
         normalize: centre and scale the advantages.
         return_scaling: the running unit of the critic, updated by `TRPO`; it holds variables.
         trace_clip: ρ̄ = c̄ > 0, the bound of the ratios in traces and targets; 1 as in V-trace.
@@ -109,13 +112,15 @@ class Advantage:
     def __init__(
         self,
         discount: float = 0.99,
-        gae_lambda: float = 0.95,
+        gae_lambda: float | LearningRateSchedule = 0.95,
         normalize: bool = True,
         return_scaling: ReturnScaling | None = None,
         trace_clip: float = 1.0,
         importance_clip: float = 10.0,
     ) -> None:
         for name, value in (("discount", discount), ("gae_lambda", gae_lambda)):
+            if isinstance(value, LearningRateSchedule):
+                continue
             if not 0 <= value <= 1:
                 raise ValueError(f"{name} must lie in [0, 1], got {value}.")
         for name, value in (("trace_clip", trace_clip), ("importance_clip", importance_clip)):
@@ -128,12 +133,21 @@ class Advantage:
         self.trace_clip = trace_clip
         self.importance_clip = importance_clip
 
+    def gae_lambda_at(self, num_updates: Any, dtype: Any = "float32") -> Any:
+        """λ after a number of updates, []: a number, or a tensor if there is a schedule."""
+        return (
+            tf.cast(self.gae_lambda(num_updates), dtype)
+            if isinstance(self.gae_lambda, LearningRateSchedule)
+            else self.gae_lambda
+        )
+
     def __call__(
         self,
         rollout: Rollout,
         values: Any,
         target_log_probs: Any = None,
         centring_weights: Any = None,
+        num_updates: Any = 0,
     ) -> AdvantageEstimate:
         """Advantages and value targets, both [T, B].
 
@@ -142,6 +156,7 @@ class Advantage:
             values: a critic's values of rollout.observations, [T+1, B].
             target_log_probs: log π_old(a|s), [T, B]; None: on policy.
             centring_weights: [T, B], with which advantages are centred; None: `importance_weights`.
+            num_updates: made so far, [], of which λ may be a schedule.
         """
         values = tf.convert_to_tensor(values)
         _check_shapes(rollout, values)
@@ -160,7 +175,7 @@ class Advantage:
             rollout.truncated,
             rollout.mask,
             self.discount,
-            self.gae_lambda,
+            self.gae_lambda_at(num_updates, values.dtype),
             rho=clipped,
             c=clipped,
         )

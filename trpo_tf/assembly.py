@@ -148,11 +148,19 @@ def choose_execution(config: TRPOConfig, observation_space: gym.Space) -> Execut
 
 
 def make_advantage(config: TRPOConfig) -> Advantage:
-    """Makes the advantages of a configuration, with return scaling if it is on."""
+    """Makes the advantages of a configuration, with return scaling if it is on.
+
+    λ is a linear schedule if a last value is given.
+    """
     scaling = ReturnScaling(config.discount, config.num_envs) if config.scale_returns else None
+    gae_lambda = config.gae_lambda
+    if config.gae_lambda_final is not None:
+        gae_lambda = keras.optimizers.schedules.PolynomialDecay(
+            config.gae_lambda, config.num_updates, end_learning_rate=config.gae_lambda_final
+        )
     return Advantage(
         discount=config.discount,
-        gae_lambda=config.gae_lambda,
+        gae_lambda=gae_lambda,
         normalize=config.normalize_advantages,
         return_scaling=scaling,
     )

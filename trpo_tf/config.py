@@ -109,6 +109,13 @@ class TRPOConfig:
     gae_lambda: float = number(
         0.95, "Lambda of the advantages' GAE.", "0.9 to 0.98", minimum=0, maximum=1
     )
+    gae_lambda_final: float | None = number(
+        None,
+        "gae_lambda at the run's end, reached on a straight line; none keeps it constant.",
+        "0.8 to 0.98",
+        minimum=0,
+        maximum=1,
+    )
     normalize_advantages: bool = switch(
         True, "Bring the advantages of each rollout to mean 0 and deviation 1."
     )

@@ -228,7 +228,11 @@ class TRPO:
         behaviour = self._behaviour(rollout, max_kl, correction)
         kept = rollout._replace(mask=behaviour.weights > 0)
         estimate = self.advantage(
-            kept, values, behaviour.trace_log_probs, behaviour.centring_weights
+            kept,
+            values,
+            behaviour.trace_log_probs,
+            behaviour.centring_weights,
+            self.policy_version,
         )
         batch = make_batch(rollout, estimate, behaviour.importance_weights, behaviour.weights)
         new_policy, info = self.optimizer.propose(self.policy, batch, behaviour.max_kl)
