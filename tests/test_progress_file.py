@@ -106,6 +106,7 @@ def test_damaged_lines_are_left_out_with_a_warning_and_kept_beside(path, line):
         (lambda content: content.replace(b"\n2,", b"\n92,"), [1, 3, 4], "lacks 1 of its 4 rows"),
         # Two rows say 3, and nothing tells which of them is.
         (lambda content: content.replace(b"\n2,", b"\n3,"), [1, 4], "lacks 2 of its 4 rows"),
+        (lambda content: content + b"2,0.5,ACCEPTED\n", [1, 3, 4], "lacks 1 of its 4 rows"),
         (lambda content: content.replace(b"\n2,", b"\n2.5,"), [1, 3, 4], "lacks 1 of its 4 rows"),
     ],
 )

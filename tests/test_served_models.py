@@ -188,7 +188,7 @@ def test_a_damaged_warm_up_file_ends_its_version_alone(
     models.apply(config_of(copy, [1, 2]))
     assert states(models) == {2: "END", 1: "AVAILABLE"}
     words = models.status("m", version=2).model_version_status[0].status.error_message
-    assert "holds no warm-up requests" in words
+    assert f"{damaged} holds no warm-up requests: Error parsing message" in words
 
 
 @pytest.mark.parametrize("policy", ["latest", "all"])

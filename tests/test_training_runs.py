@@ -90,11 +90,8 @@ def test_the_same_seed_gives_the_same_run(solved: Path) -> None:
 
 @pytest.mark.parametrize(
     ("flags", "num_children", "lag"),
-    [
-        # Kills of the synchronous sampler, each time: tests/test_faults.py and below.
-        pytest.param((), 0, 0, marks=pytest.mark.long, id="sync"),
-        pytest.param(("--sampler=async", "--vectorization=async"), 2, 1, id="async"),
-    ],
+    [((), 0, 0), (("--sampler=async", "--vectorization=async"), 2, 1)],
+    ids=["sync", "async"],
 )
 def test_ctrl_c_and_kill_lose_nothing(
     flags: tuple[str, ...], num_children: int, lag: int, tmp_path: Path, run_cli: RunCli

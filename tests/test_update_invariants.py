@@ -19,8 +19,9 @@ from trpo_tf.types import StepStatus
 UPDATES = 30
 # Most of the kinds and of the ways to step, as compiling takes time; experiments/faults has all.
 SHORT = {
+    "gaussian-64x64-128": UPDATES,
     "gaussian-linear-3-damping=0.001": UPDATES,
-    "gaussian-8-64-damping=0.0-cg_steps=25": UPDATES,
+    "gaussian-8-64-damping=0.0-cg_steps=25": 2 * UPDATES,
     "gaussian-8-20-execution=eager": 4,
     "state_dependent_gaussian-8-40-fisher_fraction=0.2": UPDATES,
     "categorical-16-64-damping=0.001": 2 * UPDATES,

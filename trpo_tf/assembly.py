@@ -153,14 +153,9 @@ def make_advantage(config: TRPOConfig) -> Advantage:
     λ is a linear schedule if a last value is given.
     """
     scaling = ReturnScaling(config.discount, config.num_envs) if config.scale_returns else None
-    gae_lambda = config.gae_lambda
-    if config.gae_lambda_final is not None:
-        gae_lambda = keras.optimizers.schedules.PolynomialDecay(
-            config.gae_lambda, config.num_updates, end_learning_rate=config.gae_lambda_final
-        )
     return Advantage(
         discount=config.discount,
-        gae_lambda=gae_lambda,
+        gae_lambda=_straight_line(config.gae_lambda, config.gae_lambda_final, config.num_updates),
         normalize=config.normalize_advantages,
         return_scaling=scaling,
     )
@@ -170,11 +165,7 @@ def make_optimizer(config: TRPOConfig, execution: Execution) -> NaturalGradientO
     """Makes the policy's optimiser, with a linear schedule of max_kl if a last value is given."""
     probes = config.preconditioner_probes
     search = FillTrustRegion() if config.line_search == "fill" else Backtracking()
-    max_kl = config.max_kl
-    if config.max_kl_final is not None:
-        max_kl = keras.optimizers.schedules.PolynomialDecay(
-            config.max_kl, config.num_updates, end_learning_rate=config.max_kl_final
-        )
+    max_kl = _straight_line(config.max_kl, config.max_kl_final, config.num_updates)
     return NaturalGradientOptimizer(
         KLConstraint(max_kl=max_kl),
         cg_steps=config.cg_steps,
@@ -188,6 +179,15 @@ def make_optimizer(config: TRPOConfig, execution: Execution) -> NaturalGradientO
     )
 
 
+def _straight_line(
+    first: float, last: float | None, num_steps: int
+) -> float | keras.optimizers.schedules.LearningRateSchedule:
+    """A schedule over so many steps; the first value itself if there is no last one."""
+    if last is None:
+        return first
+    return keras.optimizers.schedules.PolynomialDecay(first, num_steps, end_learning_rate=last)
+
+
 def make_value_regression(config: TRPOConfig, execution: Execution) -> ValueRegression:
     """Makes the critic's regression, its rate on a straight line to the last one if that is given.
 
@@ -197,10 +197,8 @@ def make_value_regression(config: TRPOConfig, execution: Execution) -> ValueRegr
     minibatch_size = config.value_minibatch_size or config.batch_rows
     steps_per_update = config.value_epochs * -(-config.batch_rows // minibatch_size)
     first, last = config.value_learning_rate, config.value_learning_rate_final
-    learning_rate = keras.optimizers.schedules.PolynomialDecay(
-        first,
-        config.num_updates * steps_per_update,
-        end_learning_rate=first if last is None else last,
+    learning_rate = _straight_line(
+        first, first if last is None else last, config.num_updates * steps_per_update
     )
     return ValueRegression(
         keras.optimizers.Adam(learning_rate),

@@ -119,7 +119,7 @@ def _parameters(owner: Any, prefix: str) -> Iterator[tuple[str, Any]]:
 def _properties(owner: Any) -> dict[str, Any]:
     try:
         return dict(owner.parameter_properties(dtype=owner.dtype))
-    except NotImplementedError:
+    except NotImplementedError:  # the same: then tensors among its arguments are what it has
         return {}
 
 

@@ -171,9 +171,9 @@ def _read_rows(content: bytes) -> list[list[str]]:
 
 def _good_rows(content: bytes, step: int) -> list[list[str]]:
     """Of a damaged table, by their numbers: what no unequal row claims to be too."""
-    good = []
+    rows, good = _read_rows(content), []
     for update in range(1, step + 1):
-        claiming = [row for row in _read_rows(content) if float(row[0]) == update]
+        claiming = [row for row in rows if float(row[0]) == update]
         if claiming and all(row == claiming[0] for row in claiming):
             good.append(claiming[0])
     return good

@@ -14,11 +14,16 @@ from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2
 
 from trpo_tf.serving import tensor_json
 from trpo_tf.serving.status_codes import ServingError, code_of_http
-from trpo_tf.serving.wire import Prediction, SignatureSpecs, signature_specs, unreadable
+from trpo_tf.serving.wire import (
+    LONGEST_ERROR,
+    Prediction,
+    SignatureSpecs,
+    signature_specs,
+    unreadable,
+)
 
 _RETRIED = frozenset({429, 503})
 _LONGEST_WAIT = 10.0
-_LONGEST_ERROR = 1000
 
 
 class RestClient:
@@ -137,7 +142,7 @@ def _words(data: bytes, status: int) -> str:
     try:
         return str(json.loads(data)["error"])
     except (ValueError, LookupError, RecursionError, TypeError):
-        text = data.decode(errors="replace").strip()[:_LONGEST_ERROR]
+        text = data.decode(errors="replace").strip()[:LONGEST_ERROR]
         return f"HTTP {status}: {text}"
 
 

@@ -14,6 +14,7 @@ from tensorflow.core.protobuf import config_pb2
 from trpo_tf import saved_graph, warmup
 from trpo_tf.serving.status_codes import ServingError, of_tensorflow
 from trpo_tf.serving.tensor_json import DEFAULT_SIGNATURE
+from trpo_tf.serving.wire import array_of
 
 # TensorFlow counts the rows of a request, a thousand batches of them, in 32 bits.
 MAX_BATCH_SIZE = 100_000
@@ -92,12 +93,13 @@ class ServedVersion:
 
         Raises:
             ServingError: if one of them is not answered.
+            ValueError: if their file is damaged.
         """
         if not (self.path / "assets.extra" / warmup.FILE_NAME).is_file():
             return
         for log in warmup.read_warmup(self.path):
             request = log.predict_log.request
-            inputs = {name: tf.make_ndarray(proto) for name, proto in request.inputs.items()}
+            inputs = {name: array_of(proto) for name, proto in request.inputs.items()}
             self.predict(request.model_spec.signature_name, inputs)
 
     def signature(self, name: str) -> Signature:

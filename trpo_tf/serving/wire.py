@@ -13,7 +13,7 @@ import tensorflow as tf
 from trpo_tf.serving.status_codes import ServingError
 
 _MAX_ENTRIES = 64 * 2**20
-_LONGEST_ERROR = 1000
+LONGEST_ERROR = 1000
 
 
 class Prediction(NamedTuple):
@@ -74,7 +74,7 @@ def array_of(proto: Any) -> np.ndarray:
 
 def unreadable(answer: str) -> ServingError:
     """The error for what no server should answer."""
-    words = f"the server's answer cannot be read: {answer[:_LONGEST_ERROR]}"
+    words = f"the server's answer cannot be read: {answer[:LONGEST_ERROR]}"
     return ServingError(grpc.StatusCode.UNKNOWN, words)
 
 
