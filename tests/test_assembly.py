@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from trpo_tf import assembly
+from trpo_tf.clipped_normal import ClippedNormal
 from trpo_tf.config import TRPOConfig
 from trpo_tf.execution import Execution
 from trpo_tf.line_search import Backtracking, FillTrustRegion
@@ -38,13 +39,24 @@ def config(**settings: Any) -> TRPOConfig:
 
 def test_networks_follow_the_settings() -> None:
     models = assembly.make_models(
-        config(hidden_sizes=(5, 6), initial_log_std=-1.5, rescale_actions=True), *SPACES
+        config(
+            hidden_sizes=(5, 6),
+            initial_log_std=-1.5,
+            rescale_actions=True,
+            mean_limit=1.0,
+            clipped_likelihood=True,
+        ),
+        *SPACES,
     )
     shapes = [tuple(variable.shape) for variable in models.value_function.trainable_variables]
     assert shapes[:4] == [(3, 5), (5,), (5, 6), (6,)]
     distribution = models.policy(np.zeros((1, 3), np.float32))
     np.testing.assert_allclose(distribution.stddev(), np.exp(np.full((1, 2), -1.5)), rtol=1e-6)
     assert models.policy.rescale_actions
+    assert isinstance(distribution.distribution, ClippedNormal)
+    models.policy.head.mean.bias.assign([9, -9])
+    limited = models.policy(np.zeros((1, 3), np.float32)).mean()
+    np.testing.assert_allclose(limited, [[1, -1]], rtol=1e-6)
 
 
 def test_the_seed_decides_the_weights() -> None:

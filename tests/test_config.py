@@ -60,6 +60,8 @@ REFUSED: list[tuple[str, Any]] = [
     ("activation", "sine"),
     ("initial_log_std", 4),
     ("state_dependent_std", "no"),
+    ("mean_limit", 0),
+    ("clipped_likelihood", 1),
     ("rescale_actions", 0),
     ("execution", "cuda"),
     ("correct_traces", 1),

@@ -21,7 +21,7 @@ FEATURES = np.random.default_rng(0).normal(size=(6, 5))
 
 
 def built(space: gym.Space, state_dependent: bool = False, dtype: str = "float64") -> Any:
-    head = make_head(space, -0.7, state_dependent, dtype, seed=0)
+    head = make_head(space, -0.7, state_dependent, tfd.Normal, dtype, seed=0)
     head.build((None, 5))
     rng = np.random.default_rng(1)
     for variable in head.trainable_variables:
@@ -63,6 +63,21 @@ def test_state_dependent_gaussian(execution: Execution) -> None:
     loc, scale = parameters(head, ["loc", "scale"], execution)
     np.testing.assert_allclose(loc, dense(head.mean), rtol=1e-10)
     np.testing.assert_allclose(scale, np.exp(dense(head.log_std) - 0.7), rtol=1e-10)
+
+
+def test_the_distribution_of_a_box_is_the_callers() -> None:
+    """A head hands means and deviations of the actions' shape to what makes its distribution."""
+    shapes = []
+
+    def make(loc: Any, scale: Any) -> Any:
+        shapes.append((loc.shape, scale.shape))
+        return tfd.Laplace(loc, scale)
+
+    for state_dependent in (False, True):
+        space = gym.spaces.Box(-1, 1, (2, 3))
+        head = make_head(space, -0.7, state_dependent, make, "float64", seed=0)
+        assert isinstance(head(FEATURES).distribution, tfd.Laplace)
+    assert shapes == [((6, 2, 3), (6, 2, 3))] * 2
 
 
 @ALL_WAYS
@@ -119,7 +134,7 @@ def test_multi_binary(execution: Execution, shape: Any) -> None:
 
 
 def test_the_first_policy_hardly_depends_on_the_state() -> None:
-    head = make_head(gym.spaces.Box(-1, 1, (2,)), -0.5, False, "float32", seed=0)
+    head = make_head(gym.spaces.Box(-1, 1, (2,)), -0.5, False, tfd.Normal, "float32", seed=0)
     head.build((None, 5))
     distribution = head(FEATURES.astype(np.float32))
     assert np.abs(distribution.mean()).max() < 0.1
@@ -148,6 +163,6 @@ def test_dtypes(space: gym.Space, dtype: str) -> None:
 
 
 def test_deviation_and_mean_layers_start_from_different_weights() -> None:
-    head = make_head(gym.spaces.Box(-1, 1, (2,)), 0.0, True, "float32", seed=0)
+    head = make_head(gym.spaces.Box(-1, 1, (2,)), 0.0, True, tfd.Normal, "float32", seed=0)
     head.build((None, 5))
     assert np.any(head.mean.kernel.numpy() != head.log_std.kernel.numpy())

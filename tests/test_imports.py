@@ -52,8 +52,10 @@ LADDER: tuple[tuple[str, tuple[tuple[str, ...], ...]], ...] = (
         "1a: what models are made of, environments by name",
         (
             (
+                "action_bounds",
                 "action_map",
                 "alike_spaces",
+                "clipped_normal",
                 "distribution_parameters",
                 "environment_ids",
                 "normalizer",

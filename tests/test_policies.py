@@ -12,6 +12,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 import zoo
 
+from trpo_tf.clipped_normal import ClippedNormal
 from trpo_tf.execution import Execution
 from trpo_tf.policies import (
     build,
@@ -64,6 +65,29 @@ def test_defaults_are_those_of_the_published_results() -> None:
     np.testing.assert_allclose(policy.head.log_std, [-0.5, -0.5])
     assert policy.torso.normalizer is not None
     assert policy.rescale_actions is False
+
+
+@pytest.mark.parametrize("rescale_actions", [False, True])
+def test_limited_means_and_clipped_likelihoods(rescale_actions: bool) -> None:
+    """Both know the bounds in the unit of what is drawn."""
+    box = gym.spaces.Box(np.float32([2, -8]), np.float32([6, 8]))
+    policy = make_policy(
+        zoo.VECTOR, box, mean_limit=1.5, clipped_likelihood=True, rescale_actions=rescale_actions
+    )
+    low, high = ([-1, -1], [1, 1]) if rescale_actions else (box.low, box.high)
+    policy.head.mean.bias.assign([1e9, -1e9])
+    distribution = policy(zero_observations(zoo.VECTOR, 1))
+    middle, half = (np.add(low, high)) / 2, np.subtract(high, low) / 2
+    np.testing.assert_allclose(distribution.mean(), [middle + [1.5, -1.5] * half], rtol=1e-6)
+    assert isinstance(distribution.distribution, ClippedNormal)
+    beyond = [np.float32([[high[0] + far, low[1] - far]]) for far in (1, 5)]
+    assert distribution.log_prob(beyond[0]) == distribution.log_prob(beyond[1])
+    assert distribution.log_prob(beyond[0]) < 0
+
+
+def test_only_boxes_heed_bounds() -> None:
+    policy = make_policy(zoo.VECTOR, gym.spaces.Discrete(3), mean_limit=1, clipped_likelihood=True)
+    assert isinstance(policy(zero_observations(zoo.VECTOR, 1)), tfd.Categorical)
 
 
 def test_it_is_built_and_carries_its_spaces() -> None:
@@ -222,6 +246,7 @@ def test_what_a_policy_may_return(kind: str) -> None:
     ("settings", "error", "words"),
     [
         ({"initial_log_std": float("nan")}, ValueError, "initial_log_std must be finite, got nan"),
+        ({"mean_limit": 0.0}, ValueError, "mean_limit must be > 0 and finite, got 0"),
         ({"hidden_sizes": (0,)}, ValueError, "hidden_sizes must all be >= 1"),
         ({"action_space": gym.spaces.Text(3)}, ValueError, "action space .* is not supported"),
         ({"observation_space": gym.spaces.Text(3)}, ValueError, "is not supported"),

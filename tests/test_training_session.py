@@ -281,6 +281,8 @@ def test_what_was_decided_at_the_start_cannot_change(name: str) -> None:
         "activation": "relu",
         "initial_log_std": -1.0,
         "state_dependent_std": True,
+        "mean_limit": 1.0,
+        "clipped_likelihood": True,
         "normalize_observations": False,
         "rescale_actions": True,
     }

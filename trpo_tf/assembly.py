@@ -99,6 +99,8 @@ def _make_config_policy(
         activation=config.activation,
         initial_log_std=config.initial_log_std,
         state_dependent_std=config.state_dependent_std,
+        mean_limit=config.mean_limit,
+        clipped_likelihood=config.clipped_likelihood,
         normalize_observations=config.normalize_observations,
         rescale_actions=config.rescale_actions,
         seed=config.seed,

@@ -215,6 +215,16 @@ class TRPOConfig:
     state_dependent_std: bool = switch(
         False, "Let a Gaussian policy's deviation depend on the observation."
     )
+    mean_limit: float | None = number(
+        None,
+        "How far from the middle of the actions' bounds a Gaussian's mean may be, in half widths.",
+        "1 to 2; none lets it go anywhere",
+        minimum=0,
+        exclusive=True,
+    )
+    clipped_likelihood: bool = switch(
+        False, "Take all actions that are clipped to a bound for one event."
+    )
     rescale_actions: bool = switch(
         False, "Map actions from [-1, 1] to the action space's bounds before they are clipped."
     )

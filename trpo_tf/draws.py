@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from trpo_tf.clipped_normal import ClippedNormal
 from trpo_tf.random import row_gumbels, row_normals, row_uniforms
 from trpo_tf.sample_rows import sample_rows
 
@@ -21,6 +22,7 @@ tfd = tfp.distributions
 # Exact types: a subclass may sample as it likes.
 _KINDS = {
     tfd.Normal: "normal",
+    ClippedNormal: "normal",
     tfd.MultivariateNormalDiag: "normal",
     tfd.Categorical: "gumbel",
     tfd.OneHotCategorical: "gumbel",
@@ -48,9 +50,9 @@ class NoiseSpec(NamedTuple):
 def noise_spec(distribution: Any) -> NoiseSpec | None:
     """The noise from which `draw_from_noise` can draw, or None if it does not know the kind.
 
-    Known are Normal, MultivariateNormalDiag, Categorical, OneHotCategorical and Bernoulli, and
-    Independent of them. Only types and static shapes are looked at, never values, so this works
-    while tracing, the number of rows unknown.
+    Known are Normal, ClippedNormal, MultivariateNormalDiag, Categorical, OneHotCategorical and
+    Bernoulli, and Independent of them. Only types and static shapes are looked at, never values,
+    so this works while tracing, the number of rows unknown.
 
     Args:
         distribution: of batch shape [N].

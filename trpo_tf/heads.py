@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import gymnasium as gym
@@ -23,13 +23,17 @@ def make_head(
     action_space: Any,
     initial_log_std: float,
     state_dependent_std: bool,
+    make_normal: Callable[[Any, Any], Any],
     dtype: str,
     seed: int,
 ) -> keras.layers.Layer:
-    """Picks the head for a supported, already validated action space."""
+    """Picks the head for a supported, already validated action space.
+
+    `make_normal` is for Boxes: the means and deviations of a head, [N, *A], to the distribution.
+    """
     if isinstance(action_space, gym.spaces.Box):
         gaussian = StateDependentGaussianHead if state_dependent_std else GaussianHead
-        return gaussian(action_space.shape, initial_log_std, dtype=dtype, seed=seed)
+        return gaussian(action_space.shape, initial_log_std, make_normal, dtype=dtype, seed=seed)
     if isinstance(action_space, gym.spaces.Discrete):
         return CategoricalHead(int(action_space.n), dtype=dtype, seed=seed)
     if isinstance(action_space, gym.spaces.MultiDiscrete):
@@ -64,9 +68,15 @@ class GaussianHead(keras.layers.Layer):
     """
 
     def __init__(
-        self, action_shape: Sequence[int], initial_log_std: float, dtype: str, seed: int
+        self,
+        action_shape: Sequence[int],
+        initial_log_std: float,
+        make_normal: Callable[[Any, Any], Any],
+        dtype: str,
+        seed: int,
     ) -> None:
         super().__init__(dtype=dtype, name="gaussian")
+        self.make_normal = make_normal
         self.action_shape = tuple(action_shape)
         self.size = int(np.prod(self.action_shape))
         self.initial_log_std = initial_log_std
@@ -87,16 +97,22 @@ class GaussianHead(keras.layers.Layer):
         """Features [N, F] to Independent(Normal) of batch [N] and event A."""
         loc = self.mean(features)
         scale = tf.broadcast_to(tf.exp(tf.convert_to_tensor(self.log_std)), tf.shape(loc))
-        return _independent_normal(loc, scale, self.action_shape)
+        return _independent_normal(loc, scale, self)
 
 
 class StateDependentGaussianHead(keras.layers.Layer):
     """Independent normals for a Box; means and log standard deviations depend on the state."""
 
     def __init__(
-        self, action_shape: Sequence[int], initial_log_std: float, dtype: str, seed: int
+        self,
+        action_shape: Sequence[int],
+        initial_log_std: float,
+        make_normal: Callable[[Any, Any], Any],
+        dtype: str,
+        seed: int,
     ) -> None:
         super().__init__(dtype=dtype, name="state_dependent_gaussian")
+        self.make_normal = make_normal
         self.action_shape = tuple(action_shape)
         size = int(np.prod(self.action_shape))
         self.initial_log_std = initial_log_std
@@ -112,12 +128,12 @@ class StateDependentGaussianHead(keras.layers.Layer):
     def call(self, features: Any) -> Any:
         """Features [N, F] to Independent(Normal) of batch [N] and event A."""
         scale = tf.exp(self.log_std(features) + self.initial_log_std)
-        return _independent_normal(self.mean(features), scale, self.action_shape)
+        return _independent_normal(self.mean(features), scale, self)
 
 
-def _independent_normal(loc: Any, scale: Any, action_shape: tuple[int, ...]) -> Any:
-    loc, scale = (tf.reshape(part, [-1, *action_shape]) for part in (loc, scale))
-    return tfd.Independent(tfd.Normal(loc, scale), len(action_shape))
+def _independent_normal(loc: Any, scale: Any, head: Any) -> Any:
+    loc, scale = (tf.reshape(part, [-1, *head.action_shape]) for part in (loc, scale))
+    return tfd.Independent(head.make_normal(loc, scale), len(head.action_shape))
 
 
 class CategoricalHead(keras.layers.Layer):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import gymnasium as gym
@@ -12,6 +12,8 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from trpo_tf import functional, spaces
+from trpo_tf.action_bounds import ActionBounds
+from trpo_tf.clipped_normal import ClippedNormal
 from trpo_tf.distribution_parameters import components, in_float64
 from trpo_tf.heads import make_head, num_outputs
 from trpo_tf.torsos import check_size, make_torso
@@ -66,6 +68,8 @@ def make_policy(
     activation: str = "tanh",
     initial_log_std: float = -0.5,
     state_dependent_std: bool = False,
+    mean_limit: float | None = None,
+    clipped_likelihood: bool = False,
     normalize_observations: bool = True,
     rescale_actions: bool = False,
     dtype: str = "float32",
@@ -85,6 +89,11 @@ def make_policy(
         activation: of the hidden layers, a Keras name.
         initial_log_std: of Box actions, log of the actions' units.
         state_dependent_std: whether the deviation is an output of the network.
+        mean_limit: for bounded Boxes: how far from their middle a tanh lets the Gaussian's mean go,
+            > 0, in half widths; None: anywhere. A mean far beyond the bounds feels no gradient, as
+            every action is clipped there, and what it drives stays pinned.
+        clipped_likelihood: for bounded Boxes: whether the likelihood of an action beyond a bound is
+            that of all that is clipped to it (`ClippedNormal`).
         normalize_observations: running normalisation inside the model.
         rescale_actions: for bounded Boxes: actions in [−1, 1] are mapped to the bounds.
         dtype: "float32" or "float64".
@@ -101,15 +110,45 @@ def make_policy(
     spaces.validate_action_space(action_space)
     if not np.isfinite(initial_log_std):
         raise ValueError(f"initial_log_std must be finite, got {initial_log_std}. -0.5 is typical.")
+    if mean_limit is not None and not 0 < mean_limit < np.inf:
+        raise ValueError(f"mean_limit must be > 0 and finite, got {mean_limit}. 1.5 is typical.")
     spaces.validate_observation_space(observation_space)
     check_size(observation_space, hidden_sizes, num_outputs(action_space))
     torso = make_torso(
         observation_space, hidden_sizes, activation, normalize_observations, dtype, seed
     )
-    head = make_head(action_space, initial_log_std, state_dependent_std, dtype, seed + 1000)
+    head = make_head(
+        action_space,
+        initial_log_std,
+        state_dependent_std,
+        _normal_maker(action_space, rescale_actions, mean_limit, clipped_likelihood),
+        dtype,
+        seed + 1000,
+    )
     policy = Policy(observation_space, action_space, torso, head, rescale_actions, dtype)
     build(policy, observation_space)
     return policy
+
+
+def _normal_maker(
+    action_space: gym.Space,
+    rescale_actions: bool,
+    mean_limit: float | None,
+    clipped_likelihood: bool,
+) -> Callable[[Any, Any], Any]:
+    """Means and deviations [N, *A] to the distribution of a Box's entries."""
+    if not isinstance(action_space, gym.spaces.Box):
+        return tfd.Normal
+    bounds = ActionBounds(action_space, rescale_actions)
+
+    def make(loc: Any, scale: Any) -> Any:
+        if mean_limit is not None:
+            loc = bounds.limited(loc, mean_limit)
+        if clipped_likelihood:
+            return ClippedNormal(loc, scale, bounds.low, bounds.high)
+        return tfd.Normal(loc, scale)
+
+    return make
 
 
 def build(model: keras.Model, observation_space: gym.Space) -> None:

@@ -34,6 +34,8 @@ MODEL_SETTINGS = (
     "activation",
     "initial_log_std",
     "state_dependent_std",
+    "mean_limit",
+    "clipped_likelihood",
     "normalize_observations",
     "rescale_actions",
 )

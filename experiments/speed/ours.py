@@ -21,7 +21,7 @@ from experiments.speed import cases, floor, matrix_rates
 from experiments.speed.serving import Work, serve
 from trpo_tf import assembly, presets
 from trpo_tf.config import TRPOConfig
-from trpo_tf.heads import make_head
+from trpo_tf.heads import CategoricalHead
 from trpo_tf.line_search import Candidate, LineSearch, SearchResult
 from trpo_tf.policies import Policy
 from trpo_tf.types import Batch
@@ -131,9 +131,7 @@ def _nature_policy() -> Policy:
         ]
     )
     choices = gym.spaces.Discrete(cases.NUM_CHOICES)
-    head = make_head(
-        choices, initial_log_std=0.0, state_dependent_std=False, dtype="float32", seed=0
-    )
+    head = CategoricalHead(cases.NUM_CHOICES, dtype="float32", seed=0)
     policy = Policy(_IMAGES, choices, torso, head, rescale_actions=False, dtype="float32")
     policy(np.zeros((1, *cases.IMAGE_SHAPE), np.uint8))
     return policy

@@ -1,0 +1,46 @@
+"""The bounds of a Box in the unit in which its actions are drawn, and means kept near them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import tensorflow as tf
+
+
+class ActionBounds:
+    """Where a Box's drawn actions begin to be clipped; infinite where they are not.
+
+    Args:
+        space: of the actions, *A.
+        rescale_actions: whether they are drawn in [−1, 1] and mapped to bounds that are finite.
+
+    Attributes:
+        low: [*A] float64.
+        high: [*A] float64.
+    """
+
+    def __init__(self, space: gym.spaces.Box, rescale_actions: bool) -> None:
+        low, high = space.low.astype(np.float64), space.high.astype(np.float64)
+        self._is_bounded = np.isfinite(low) & np.isfinite(high) & (low < high)
+        if rescale_actions:
+            low, high = np.where(self._is_bounded, [-1.0], low), np.where(self._is_bounded, 1, high)
+        self.low, self.high = low, high
+        low, high = np.where(self._is_bounded, low, -1), np.where(self._is_bounded, high, 1)
+        # Halves first: the width of a box can overflow.
+        self._middle, self._half = low / 2 + high / 2, high / 2 - low / 2
+
+    def limited(self, means: Any, mean_limit: float) -> Any:
+        """Means [N, *A] to middle + k h tanh(mean / (k h)), h half the width, k the limit.
+
+        An entry without two bounds that differ is left as it is.
+
+        >>> bounds = ActionBounds(gym.spaces.Box(0.0, 10.0, (1,)), rescale_actions=False)
+        >>> means = bounds.limited(tf.constant([[-100.0], [0.0], [1.0]]), mean_limit=1.5)
+        >>> means.numpy().ravel().round(2).tolist()
+        [-2.5, 5.0, 5.99]
+        """
+        middle = tf.constant(self._middle, means.dtype)
+        reach = tf.constant(mean_limit * self._half, means.dtype)
+        return tf.where(self._is_bounded, middle + reach * tf.tanh(means / reach), means)
