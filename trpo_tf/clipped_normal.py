@@ -28,8 +28,8 @@ class ClippedNormal(tfd.Normal):  # type: ignore[name-defined]
         high: upper bounds, +inf where there is none.
 
     >>> normal = ClippedNormal([0.0, 0.0], [1.0, 1.0], low=-1.0, high=1.0)
-    >>> normal.prob([0.0, 9.0]).numpy().round(4).tolist()
-    [0.3989, 0.1587]
+    >>> normal.prob([0.0, 9.0]).numpy().round(4)
+    array([0.3989, 0.1587], dtype=float32)
     """
 
     def __init__(
