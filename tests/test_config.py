@@ -60,6 +60,7 @@ REFUSED: list[tuple[str, Any]] = [
     ("activation", "sine"),
     ("initial_log_std", 4),
     ("state_dependent_std", "no"),
+    ("min_advantage", -0.1),
     ("mean_limit", 0),
     ("clipped_likelihood", 1),
     ("rescale_actions", 0),

@@ -79,6 +79,24 @@ def test_one_before_data_and_when_nothing_varies() -> None:
     assert float(scaling.scale) == 1.0
 
 
+@ALL_WAYS
+def test_relative_deviation_of_errors(execution: Execution) -> None:
+    rng = np.random.default_rng(0)
+    errors, weights = rng.normal(3, 2, 50), rng.choice([0.0, 0.5, 1.0], 50)
+    errors[weights == 0] = np.nan
+    scaling = ReturnScaling(discount=0.9, num_envs=1, dtype="float64")
+    measure = execution.compile(scaling.relative_deviation)
+    assert np.isinf(measure(tf.constant(errors), tf.constant(weights)))
+    scaling.count.assign(1)
+    scaling.variance.assign(16)
+    counting = weights > 0
+    mean = np.average(errors[counting], weights=weights[counting])
+    variance = np.average((errors[counting] - mean) ** 2, weights=weights[counting])
+    found = measure(tf.constant(errors), tf.constant(weights))
+    np.testing.assert_allclose(found, np.sqrt(variance) / 4, rtol=1e-10)
+    assert measure(tf.constant(errors), tf.zeros(50, tf.float64)) == 0
+
+
 def test_masked_rewards_do_not_count() -> None:
     episodes = random_episodes(np.random.default_rng(1), 12, 3, end_probability=0.5)
     poisoned = episodes._replace(rewards=np.where(episodes.mask, episodes.rewards, np.nan))

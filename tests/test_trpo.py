@@ -308,6 +308,34 @@ def test_max_kl_schedule() -> None:
     np.testing.assert_allclose(limits, [0.02, 0.015, 0.01], rtol=1e-5)
 
 
+@pytest.mark.parametrize(("share", "expected"), [(0.0, 1.0), (0.5, 1.0), (1.0, 1.0), (2.0, 0.25)])
+def test_the_trust_region_shrinks_where_advantages_are_next_to_nothing(
+    share: float, expected: float
+) -> None:
+    """`share` is the bound over the deviation that the advantages have, in units of the return."""
+    unit = 512.0
+    composed, parts = make_parts(dtype="float64"), make_parts(dtype="float64")
+    for each in (composed, parts):
+        scaling = each.advantage.return_scaling
+        assert scaling is not None
+        scaling.count.assign(100)
+        scaling.variance.assign(unit**2)
+    rollout = make_rollout(parts.policy, seed=0)
+    _, estimate, values = compose(composed, rollout)
+    errors = (estimate.value_targets.numpy() - values[:-1])[rollout.mask] / unit
+    trpo = parts.trpo(Execution.EAGER, min_advantage=share * errors.std())
+    info = trpo.update(rollout)
+    assert info.accepted
+    np.testing.assert_allclose(info.max_kl, expected * MAX_KL, rtol=1e-6)
+    assert 0.9 * info.max_kl < info.kl <= info.max_kl
+
+
+def test_in_the_first_update_there_is_no_unit_to_compare_with() -> None:
+    parts = make_parts()
+    info = parts.trpo(min_advantage=1e3).update(make_rollout(parts.policy, seed=0))
+    np.testing.assert_allclose(info.max_kl, MAX_KL, rtol=1e-6)
+
+
 def test_lambda_schedule() -> None:
     scheduled, constant = (make_parts(dtype="float64") for _ in range(2))
     scheduled.advantage.gae_lambda = keras.optimizers.schedules.PolynomialDecay(0.9, 2, 0.1)
@@ -513,6 +541,11 @@ def test_a_critic_that_diverges_is_left_as_it_was() -> None:
 def test_negative_max_lag() -> None:
     with pytest.raises(ValueError, match="max_lag must be >= 0 or None, got -1"):
         make_parts().trpo(max_lag=-1)
+
+
+def test_negative_min_advantage() -> None:
+    with pytest.raises(ValueError, match="min_advantage must be >= 0 and finite, got -1"):
+        make_parts().trpo(min_advantage=-1)
 
 
 # --- state --------------------------------------------------------------------------------------

@@ -132,6 +132,7 @@ def make_trpo(config: TRPOConfig, models: Models) -> TRPO:
         execution=execution,
         seed=config.seed,
         replay=Replay(config.replay_rollouts, config.replay_weights, config.replay_max_kl),
+        min_advantage=config.min_advantage,
     )
 
 

@@ -119,6 +119,14 @@ class TRPOConfig:
     normalize_advantages: bool = switch(
         True, "Bring the advantages of each rollout to mean 0 and deviation 1."
     )
+    min_advantage: float = number(
+        1e-3,
+        "Deviation of the advantages, in units of the discounted return's, below which max_kl "
+        "shrinks with its square, as noise alone is left to learn from; 0 never.",
+        "0.0001 to 0.01",
+        minimum=0,
+        maximum=1,
+    )
     scale_returns: bool = switch(
         True, "Scale the value function by the running deviation of the discounted return."
     )
