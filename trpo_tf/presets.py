@@ -60,12 +60,12 @@ _KNOWN = (
     Preset(
         "Hopper",
         {"num_steps": 64, "discount": 0.995, "clipped_likelihood": True},
-        "clipped_likelihood: tuning 3611 so and 3299 without (seed 100), 3369 and 3132 (seed 101); "
-        "all else before it: tuning seeds 100 and 101, training return after 500k steps: 3051 and 3079 so; 2110 (100) "
-        "with discount 0.99, 2103 (101) with 128 steps too; max_kl from 0.02 to 0.002 is ahead in "
-        "runs of half a million steps (3407, 3347, 3334, 3445 on seeds 100 to 103), but in one of "
-        "a million it stays large for twice as long, and the deviation shrinks before a gait is "
-        "found: 3042 on seeds 0 to 4",
+        "clipped_likelihood: tuning 3611 so and 3299 without (seed 100), 3369 and 3132 (seed "
+        "101); all else before it: tuning seeds 100 and 101, training return after 500k steps: "
+        "3051 and 3079 so; 2110 (100) with discount 0.99, 2103 (101) with 128 steps too; max_kl "
+        "from 0.02 to 0.002 is ahead in runs of half a million steps (3407, 3347, 3334, 3445 on "
+        "seeds 100 to 103), but in one of a million it stays large for twice as long, and the "
+        "deviation shrinks before a gait is found: 3042 on seeds 0 to 4",
     ),
     Preset(
         "HalfCheetah",
@@ -105,16 +105,17 @@ _KNOWN = (
             "clipped_likelihood": True,
             "mean_limit": 1.0,
         },
-        "zoo: discount 0.9999, 359; with 0.99 everyone stays between 31 and 121; its poor stroke of "
-        "100 to 130 is a joint pinned by a mean far beyond the bound, which mean_limit 1 rules out "
-        "(1.5 and 2 do not), at the price of a good stroke's last hundredths; with "
-        "clipped_likelihood half of the steps find a stroke; without max_kl_final 331 and 317 at "
-        "the end, 347 and 330 at best, so 344 (tuning, seeds 101 and 102); before that: lambda "
-        "0.99 sees a whole stroke without the critic, with 0.95 one seed of a million steps ended "
-        "at 53 and with 0.9 tuning (seed 101) found no stroke for 360k steps; a lambda that falls "
-        "to 0.8 falls too soon; 350 (seed 100) and 336 (seed 101) with neither bound, 323 with "
-        "initial_log_std -0.5, 288 and 322 with discount 0.999; at 200k steps 161 so, 98 with 4 "
-        "environments of 256 steps, 40 with max_kl 0.04",
+        "zoo: discount 0.9999, 359; with 0.99 everyone stays between 31 and 121; its poor "
+        "stroke of 100 to 130 is a joint pinned by a mean far beyond the bound, which "
+        "mean_limit 1 rules out (1.5 and 2 do not), at the price of a good stroke's last "
+        "hundredths; with clipped_likelihood half of the steps find a stroke; without "
+        "max_kl_final 331 and 317 at the end, 347 and 330 at best, so 344 (tuning, seeds 101 "
+        "and 102); before that: lambda 0.99 sees a whole stroke without the critic, with 0.95 "
+        "one seed of a million steps ended at 53 and with 0.9 tuning (seed 101) found no stroke "
+        "for 360k steps; a lambda that falls to 0.8 falls too soon; 350 (seed 100) and 336 "
+        "(seed 101) with neither bound, 323 with initial_log_std -0.5, 288 and 322 with "
+        "discount 0.999; at 200k steps 161 so, 98 with 4 environments of 256 steps, 40 with "
+        "max_kl 0.04",
     ),
     Preset(
         "Humanoid",
