@@ -106,7 +106,7 @@ _KNOWN = (
         "zoo: discount 0.9999, 359; with 0.99 everyone stays between 31 and 121; in its poor "
         "stroke of 100 to 130 a joint is held at its limit, most often by a mean far beyond the "
         "bound, where no noise brings it back: so mean_limit, at the price of a good stroke's "
-        "last hundredths (tuning 331 and 317 on seeds 101 and 102, whose best were 347 and 330; "
+        "last hundredths (tuning 331 and 301 on seeds 101 and 102, whose best were 347 and 330; "
         "without it 102 was at 129 after 300k steps; with max_kl_final 0.002 344 and 134); with "
         "the zoo's own settings two of five seeds stay in the poor stroke here; before the "
         "bounds: lambda 0.99 sees a whole stroke without the critic, with 0.95 one seed of a "
