@@ -50,9 +50,6 @@ BOUNDED = gym.spaces.Box(np.float32([0, -3]), np.float32([1, 5]))
 # Beside the zoo: what concerns the action map and dtypes.
 EXTRA_KINDS = {
     "rescaled": lambda: make_policy(zoo.VECTOR, BOUNDED, rescale_actions=True, seed=3),
-    "clipped": lambda: make_policy(
-        zoo.VECTOR, BOUNDED, mean_limit=1.5, clipped_likelihood=True, seed=4
-    ),
     "float64": lambda: make_policy(
         gym.spaces.Box(-9, 9, (3,), np.float64), zoo.TORQUES, dtype="float64"
     ),

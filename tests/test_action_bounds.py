@@ -48,9 +48,20 @@ def test_near_the_middle_a_mean_is_itself() -> None:
     np.testing.assert_allclose(bounds.limited(means, 1.0), means, rtol=1e-5)
 
 
-def test_a_box_as_wide_as_the_float_type() -> None:
-    widest = float(np.finfo(np.float64).max)
-    bounds = ActionBounds(gym.spaces.Box(-widest, widest, (1,), np.float64), rescale_actions=False)
-    means = bounds.limited(tf.constant([[-1e300], [0.0], [1e308]], tf.float64), 1.0)
-    expected = [-1e300, 0, widest * np.tanh(1e308 / widest)]
-    np.testing.assert_allclose(means.numpy().ravel(), expected, rtol=1e-12)
+@pytest.mark.parametrize("mean_limit", [1.0, 1.5])
+@pytest.mark.parametrize(
+    ("widest", "dtype"),
+    [
+        (np.finfo(np.float64).max, "float64"),
+        (np.finfo(np.float32).max, "float32"),
+        (1e300, "float32"),
+    ],
+)
+def test_a_box_as_wide_as_the_float_type_or_wider(
+    widest: float, dtype: str, mean_limit: float
+) -> None:
+    """A limit that the type cannot hold is none."""
+    box = gym.spaces.Box(-np.float64(widest), np.float64(widest), (1,), np.float64)
+    means = np.array([[-1e20], [0.0], [1e30]], dtype)
+    limited = ActionBounds(box, rescale_actions=False).limited(tf.constant(means), mean_limit)
+    np.testing.assert_allclose(limited, means, rtol=1e-6)

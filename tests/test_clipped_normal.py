@@ -108,6 +108,32 @@ def test_far_beyond_a_bound_all_is_finite(execution: Execution, mean: float) -> 
     np.testing.assert_allclose(gradient[near], 0, atol=1e-6)
 
 
+@ALL_WAYS
+@pytest.mark.parametrize(("bound", "scale"), [(1e10, 0.5), (3.4e38, 0.5), (1.0, 1e-10)])
+def test_bounds_that_are_nowhere_near_spoil_no_gradient(
+    execution: Execution, bound: float, scale: float
+) -> None:
+    """What is not taken must be finite, too: beyond 1e10 deviations TFP's gradient is NaN."""
+
+    def evaluate(loc: Any) -> tuple[Any, Any]:
+        with tf.GradientTape() as tape:
+            tape.watch(loc)
+            distribution = ClippedNormal(loc, tf.constant(scale), -bound, bound)
+            log_prob = distribution.log_prob(loc + scale * tf.constant([-1.0, 2.0]))
+        return log_prob, tape.gradient(log_prob, loc)
+
+    log_probs, gradient = execution.compile(evaluate)(tf.constant([0.0, 0.0]))
+    drawn = scale * np.float32([-1, 2])
+    np.testing.assert_allclose(log_probs, tfd.Normal(0.0, scale).log_prob(drawn), rtol=1e-5)
+    assert np.all(np.isfinite(gradient))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_a_draw_that_is_not_finite_has_no_finite_log_probability(value: float) -> None:
+    for low, high in ((-1.0, 1.0), (-np.inf, np.inf), (0.0, np.inf)):
+        assert not np.isfinite(ClippedNormal(0.0, 1.0, low, high).log_prob(value))
+
+
 def test_what_is_executed_diverges_less_than_what_is_drawn() -> None:
     old, new = ((0.3, 0.7), (0.9, 0.5))
     drawn = float(

@@ -226,6 +226,7 @@ def test_every_row_that_was_promised() -> None:
     promised = {
         "gaussian",
         "state_dependent_gaussian",
+        "clipped_gaussian",
         "categorical",
         "multi_discrete",
         "multi_binary",

@@ -17,6 +17,7 @@ from oracles import flatten, kl_by_rows, kl_hessian, score_fisher, weighted_mean
 
 from trpo_tf import functional
 from trpo_tf.chunks import chunked_sum
+from trpo_tf.clipped_normal import ClippedNormal
 from trpo_tf.execution import Execution
 from trpo_tf.flat import flatten as concatenated
 from trpo_tf.flat import unflatten
@@ -48,10 +49,18 @@ def dense_matrices(kind: str) -> tuple[np.ndarray, np.ndarray]:
     policy, observations = twin_policies(kind)["float64"], draw(kind, "float64")
     variables = [variable.value for variable in policy.trainable_variables]
     fisher, hessian = (
-        dense(lambda: policy(observations), variables, WEIGHTS) * WEIGHTS.sum()
+        dense(lambda: as_drawn(policy(observations)), variables, WEIGHTS) * WEIGHTS.sum()
         for dense in (score_fisher, kl_hessian)
     )
     return fisher, hessian
+
+
+def as_drawn(distribution: Any) -> Any:
+    """The metric is that of what is drawn; a clipped normal's scores are of what is executed."""
+    inner = getattr(distribution, "distribution", None)
+    if not isinstance(inner, ClippedNormal):
+        return distribution
+    return tfd.Independent(tfd.Normal(inner.loc, inner.scale), 1)
 
 
 def product_function(policy: keras.Model) -> Callable[[Any, Any, Any], Any]:

@@ -180,10 +180,9 @@ def test_the_parameters_give_the_distribution_back(
     for parameters in both(answers[kind, "distribution", rows]):
         assert all(len(value) == rows for value in parameters.values())
         distribution = rebuilt(parameters, exports[kind].action_space)
-        if kind == "clipped":
-            distribution = tfd.Independent(
-                ClippedNormal(**parameters, low=BOUNDED.low, high=BOUNDED.high), 1
-            )
+        if kind == "clipped_gaussian":
+            low, high = zoo.HALF_OPEN.low, zoo.HALF_OPEN.high
+            distribution = tfd.Independent(ClippedNormal(**parameters, low=low, high=high), 1)
         log_probs = distribution.log_prob(sampled["raw_actions"])
         np.testing.assert_allclose(log_probs, sampled["log_probs"], rtol=1e-5, atol=1e-5)
 

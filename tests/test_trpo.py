@@ -201,7 +201,15 @@ def test_an_update_is_the_composition_of_its_parts(execution: Execution, scaled:
 
 
 @pytest.mark.parametrize(
-    "kind", ["categorical", "multi_discrete", "dict_observations", "full_gaussian", "image"]
+    "kind",
+    [
+        "clipped_gaussian",
+        "categorical",
+        "multi_discrete",
+        "dict_observations",
+        "full_gaussian",
+        "image",
+    ],
 )
 def test_other_policies(kind: str) -> None:
     parts = make_parts(kind)
@@ -377,8 +385,9 @@ def as_version(parts: Parts, version: int) -> Parts:
 
 
 @ALL_WAYS
-def test_stale_rows_are_corrected(execution: Execution) -> None:
-    together, apart = (as_version(make_parts(dtype="float64"), 4) for _ in range(2))
+@pytest.mark.parametrize("kind", ["gaussian", "clipped_gaussian"])
+def test_stale_rows_are_corrected(execution: Execution, kind: str) -> None:
+    together, apart = (as_version(make_parts(kind, dtype="float64"), 4) for _ in range(2))
     rollout, log_probs = stale(together)
     info = together.trpo(execution, seed=-4 * _SEED_STRIDE).update(rollout)
     difference = (log_probs - rollout.behaviour_log_probs)[rollout.mask]
@@ -496,6 +505,7 @@ def test_a_rollout_that_is_not_finite_changes_no_variable(execution: Execution) 
         assert StepStatus(info.status) is StepStatus.NON_FINITE_ROLLOUT, (field, value)
         assert not info.accepted
         assert info.kl == info.step_size == 0
+        assert info.max_kl == np.float32(MAX_KL)
         after = parts.variables()
         # What an episode has paid so far ends with it, counted or not.
         done = (rollout.terminated | rollout.truncated).any(axis=0)

@@ -25,6 +25,8 @@ DICTIONARY = gym.spaces.Dict(
 TUPLE = gym.spaces.Tuple([gym.spaces.Box(-1, 1, (2, 2)), gym.spaces.MultiDiscrete([2, 3])])
 IMAGE = gym.spaces.Box(0, 255, (8, 8, 2), np.uint8)
 TORQUES = gym.spaces.Box(-1, 1, (2,))
+# Narrow, so that many draws are clipped.
+HALF_OPEN = gym.spaces.Box(np.array([-0.3, -0.2], np.float32), np.array([0.4, np.inf], np.float32))
 
 
 class HandWritten(keras.Model):
@@ -108,9 +110,7 @@ class Kind(NamedTuple):
     action_space: gym.Space
 
 
-def _made(
-    observation_space: gym.Space, action_space: gym.Space, state_dependent: bool = False
-) -> Kind:
+def _made(observation_space: gym.Space, action_space: gym.Space, **settings: Any) -> Kind:
     def make(
         hidden_sizes: Sequence[int], dtype: str, seed: int, activation: str = "tanh"
     ) -> keras.Model:
@@ -119,9 +119,9 @@ def _made(
             action_space,
             hidden_sizes=hidden_sizes,
             activation=activation,
-            state_dependent_std=state_dependent,
             dtype=dtype,
             seed=seed,
+            **settings,
         )
 
     return Kind(make, observation_space, action_space)
@@ -144,7 +144,8 @@ def _hand_written(
 
 MADE = {
     "gaussian": _made(VECTOR, TORQUES),
-    "state_dependent_gaussian": _made(VECTOR, TORQUES, state_dependent=True),
+    "state_dependent_gaussian": _made(VECTOR, TORQUES, state_dependent_std=True),
+    "clipped_gaussian": _made(VECTOR, HALF_OPEN, clipped_likelihood=True, mean_limit=1.5),
     "categorical": _made(VECTOR, gym.spaces.Discrete(4, start=1)),
     "multi_discrete": _made(VECTOR, gym.spaces.MultiDiscrete([2, 3])),
     "multi_binary": _made(VECTOR, gym.spaces.MultiBinary(3)),

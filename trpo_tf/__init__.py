@@ -10,6 +10,7 @@ from trpo_tf.startup import start
 start()
 
 from trpo_tf.advantage import Advantage
+from trpo_tf.clipped_normal import ClippedNormal
 from trpo_tf.conjugate_gradient import conjugate_gradient
 from trpo_tf.environments import make_env, make_vector_env
 from trpo_tf.execution import Execution
@@ -50,6 +51,7 @@ __all__ = [
     "AsyncSampler",
     "Backtracking",
     "Batch",
+    "ClippedNormal",
     "Correction",
     "DiagonalPreconditioner",
     "EpisodeStats",

@@ -41,6 +41,10 @@ class ActionBounds:
         >>> means.numpy().ravel().round(2)
         array([-2.5 ,  5.  ,  5.99], dtype=float32)
         """
-        middle = tf.constant(self._middle, means.dtype)
-        reach = tf.constant(mean_limit * self._half, means.dtype)
-        return tf.where(self._is_bounded, middle + reach * tf.tanh(means / reach), means)
+        dtype = means.dtype.as_numpy_dtype
+        with np.errstate(over="ignore"):
+            middle, reach = self._middle.astype(dtype), (mean_limit * self._half).astype(dtype)
+        # Bounds that the float type cannot hold are none.
+        has_limit = self._is_bounded & np.isfinite(reach) & np.isfinite(middle) & (reach > 0)
+        middle, reach = np.where(has_limit, middle, 0), np.where(has_limit, reach, 1)
+        return tf.where(has_limit, middle + reach * tf.tanh(means / reach), means)

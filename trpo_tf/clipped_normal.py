@@ -18,6 +18,9 @@ class ClippedNormal(tfd.Normal):  # type: ignore[name-defined]
     wherever it lay. Its log-probability is therefore that of the whole tail, and its score has less
     variance and the same mean. `kl_divergence` and `entropy` are the normal's own: the divergence
     of what is executed is never larger than that of what is drawn, so a trust region holds.
+    (A divergence that is estimated from log-probabilities, `behaviour_kl`, is of what is executed.)
+    Log-probabilities of another kind of policy must not be mixed with these: of an action that is
+    clipped they are masses here and densities there.
 
     Source: Fujita and Maeda 2018 (clipped action policy gradient), eq. 10.
 
@@ -50,16 +53,22 @@ class ClippedNormal(tfd.Normal):  # type: ignore[name-defined]
 
     @classmethod
     def _parameter_properties(cls, dtype: Any, num_classes: Any = None) -> dict[str, Any]:
-        # The bounds are no tensors: they belong to the action space, not to what is learnt.
+        # The normal's own, said again because TFP does not inherit them where arguments differ: the
+        # bounds are no tensors, they belong to the action space and not to what is learnt.
         return dict(super()._parameter_properties(dtype, num_classes))
 
     def _log_prob(self, x: Any) -> Any:
         low, high = (tf.constant(np.asarray(b), x.dtype) for b in (self.low, self.high))
-        # Where a bound is infinite none is at or beyond it, and what stands there must be finite.
-        some_low, some_high = (tf.where(tf.math.is_finite(b), b, 0) for b in (low, high))
-        inside = super()._log_prob(x)
-        inside = tf.where(x <= low, self._log_cdf(some_low), inside)
-        return tf.where(x >= high, self._log_survival_function(some_high), inside)
+        is_below = x <= low
+        is_clipped = (is_below | (x >= high)) & tf.math.is_finite(x)
+        # What is not taken is computed at the mean: a bound ten thousand million deviations away
+        # would have a gradient that is no number.
+        edge = tf.where(is_clipped, tf.clip_by_value(x, low, high), self.loc)
+        distance = (edge - self.loc) / self.scale
+        standard = tfd.Normal(tf.zeros([], x.dtype), 1)
+        tail = standard.log_cdf(tf.where(is_below, distance, -distance))
+        inside = super()._log_prob(tf.where(is_clipped, self.loc, x))
+        return tf.where(is_clipped, tail, inside)
 
 
 def _tuples(bounds: Any) -> Any:

@@ -122,7 +122,8 @@ class TRPOConfig:
     min_advantage: float = number(
         1e-3,
         "Deviation of the advantages, in units of the discounted return's, below which max_kl "
-        "shrinks with its square, as noise alone is left to learn from; 0 never.",
+        "shrinks with its square, as noise alone is left to learn from; 0, or without "
+        "scale_returns, never.",
         "0.0001 to 0.01",
         minimum=0,
         maximum=1,

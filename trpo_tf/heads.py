@@ -94,10 +94,10 @@ class GaussianHead(keras.layers.Layer):
         self.built = True
 
     def call(self, features: Any) -> Any:
-        """Features [N, F] to Independent(Normal) of batch [N] and event A."""
+        """Features [N, F] to Independent of what `make_normal` makes, of batch [N] and event A."""
         loc = self.mean(features)
         scale = tf.broadcast_to(tf.exp(tf.convert_to_tensor(self.log_std)), tf.shape(loc))
-        return _independent_normal(loc, scale, self)
+        return _independent(self.make_normal, loc, scale, self.action_shape)
 
 
 class StateDependentGaussianHead(keras.layers.Layer):
@@ -126,14 +126,16 @@ class StateDependentGaussianHead(keras.layers.Layer):
         self.built = True
 
     def call(self, features: Any) -> Any:
-        """Features [N, F] to Independent(Normal) of batch [N] and event A."""
+        """Features [N, F] to Independent of what `make_normal` makes, of batch [N] and event A."""
         scale = tf.exp(self.log_std(features) + self.initial_log_std)
-        return _independent_normal(self.mean(features), scale, self)
+        return _independent(self.make_normal, self.mean(features), scale, self.action_shape)
 
 
-def _independent_normal(loc: Any, scale: Any, head: Any) -> Any:
-    loc, scale = (tf.reshape(part, [-1, *head.action_shape]) for part in (loc, scale))
-    return tfd.Independent(head.make_normal(loc, scale), len(head.action_shape))
+def _independent(
+    make_normal: Callable[[Any, Any], Any], loc: Any, scale: Any, action_shape: tuple[int, ...]
+) -> Any:
+    loc, scale = (tf.reshape(part, [-1, *action_shape]) for part in (loc, scale))
+    return tfd.Independent(make_normal(loc, scale), len(action_shape))
 
 
 class CategoricalHead(keras.layers.Layer):

@@ -93,7 +93,8 @@ def make_policy(
             > 0, in half widths; None: anywhere. A mean far beyond the bounds feels no gradient, as
             every action is clipped there, and what it drives stays pinned.
         clipped_likelihood: for bounded Boxes: whether the likelihood of an action beyond a bound is
-            that of all that is clipped to it (`ClippedNormal`).
+            that of all that is clipped to it (`ClippedNormal`). Rollouts of other policies must
+            then bring log-probabilities of that kind, too.
         normalize_observations: running normalisation inside the model.
         rescale_actions: for bounded Boxes: actions in [−1, 1] are mapped to the bounds.
         dtype: "float32" or "float64".

@@ -67,8 +67,8 @@ class TRPO:
 
     Advantages are normalised, so that those of a critic that predicts every return would move the
     policy as far as any others, though they are no more than its rounding: a perfect policy walks
-    away. Where they deviate by less than `min_advantage`, δ is taken times (deviation /
-    `min_advantage`)².
+    away. Where the values' corrections (on policy the advantages before they are normalised)
+    deviate by less than `min_advantage`, δ is taken times (deviation / `min_advantage`)².
 
     With `replay` an update learns from the last rollouts too. The running statistics take the rows
     of the new one only, as they had the others'; what is reported are weighted means over all.
@@ -91,7 +91,8 @@ class TRPO:
         min_advantage: deviation of the advantages, in units of the return's (`return_scaling`;
             without it nothing is compared), below which the trust region shrinks; 0: never. Where
             there was something to learn they were seen above 0.007, under perfect policies of
-            InvertedPendulum at 0.00001.
+            InvertedPendulum at 0.00001. A large constant reward enlarges that unit: take less,
+            or 0, where what is to be learnt is a thousandth of it.
 
     Raises:
         ValueError: if `max_lag` or `min_advantage` is negative.
@@ -307,7 +308,9 @@ class TRPO:
         if scaling is None or not self.min_advantage:
             return tf.ones([], errors.dtype)
         deviation = tf.cast(scaling.relative_deviation(errors, weights), errors.dtype)
-        return tf.minimum(deviation / self.min_advantage, 1) ** 2
+        # Of errors that are no numbers the whole: the rollout is refused, and says why.
+        share = (deviation / self.min_advantage) ** 2
+        return tf.where(deviation < self.min_advantage, share, 1)
 
     def _num_envs(self, rollout: Rollout) -> int:
         """B of one rollout among those that were merged."""

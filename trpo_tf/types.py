@@ -156,7 +156,7 @@ class UpdateInfo(NamedTuple):
             recursion carries it.
         cg_iterations: iterations that conjugate gradients took.
         step_size: multiple of the direction x that was taken; 0 when refused.
-        max_kl: the trust region δ of this update, after schedule and staleness.
+        max_kl: the trust region δ of this update, after schedule, staleness and `min_advantage`.
         entropy: mean entropy of π_old in nats (of −log π_old where it has no closed form).
         value_loss: mean squared error of the critic in its own scale, last epoch.
         explained_variance: 1 − Var(targets − values)/Var(targets), before the critic's fit.
