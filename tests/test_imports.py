@@ -36,6 +36,7 @@ LADDER: tuple[tuple[str, tuple[tuple[str, ...], ...]], ...] = (
                 "line_search",
                 "manifest",
                 "memory",
+                "moments",
                 "named_variables",
                 "npz_file",
                 "plain_file",
@@ -53,7 +54,6 @@ LADDER: tuple[tuple[str, tuple[tuple[str, ...], ...]], ...] = (
         (
             (
                 "action_bounds",
-                "action_map",
                 "alike_spaces",
                 "clipped_normal",
                 "distribution_parameters",
@@ -65,6 +65,7 @@ LADDER: tuple[tuple[str, tuple[tuple[str, ...], ...]], ...] = (
                 "space_structure",
             ),
             (
+                "action_map",
                 "observation_check",
                 "sample_rows",
                 "serving.status_codes",

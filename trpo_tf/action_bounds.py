@@ -27,9 +27,7 @@ class ActionBounds:
         if rescale_actions:
             low, high = np.where(self._is_bounded, [-1.0], low), np.where(self._is_bounded, 1, high)
         self.low, self.high = low, high
-        low, high = np.where(self._is_bounded, low, -1), np.where(self._is_bounded, high, 1)
-        # Halves first: the width of a box can overflow.
-        self._middle, self._half = low / 2 + high / 2, high / 2 - low / 2
+        self._middle, self._half = middle_and_half_width(low, high, self._is_bounded)
 
     def limited(self, means: Any, mean_limit: float) -> Any:
         """Means [N, *A] to middle + k h tanh(mean / (k h)), h half the width, k the limit.
@@ -48,3 +46,12 @@ class ActionBounds:
         has_limit = self._is_bounded & np.isfinite(reach) & np.isfinite(middle) & (reach > 0)
         middle, reach = np.where(has_limit, middle, 0), np.where(has_limit, reach, 1)
         return tf.where(has_limit, middle + reach * tf.tanh(means / reach), means)
+
+
+def middle_and_half_width(
+    low: np.ndarray, high: np.ndarray, is_bounded: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Of each entry's bounds, [*A] both; 0 and 1 where it is not bounded."""
+    # Halves first: the width of a box can overflow.
+    half_low, half_high = np.where(is_bounded, low, -1) / 2, np.where(is_bounded, high, 1) / 2
+    return half_low + half_high, half_high - half_low

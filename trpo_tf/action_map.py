@@ -8,6 +8,8 @@ import gymnasium as gym
 import numpy as np
 import tensorflow as tf
 
+from trpo_tf.action_bounds import middle_and_half_width
+
 
 def to_env_actions(space: gym.Space, actions: Any, rescale_actions: bool) -> tf.Tensor:
     """Turns actions as drawn from a policy's distribution into actions for the environment.
@@ -47,10 +49,8 @@ def _box_actions(space: gym.spaces.Box, actions: tf.Tensor, rescale_actions: boo
     dtype = actions.dtype.as_numpy_dtype
     low, high = _rounded(space.low, dtype, np.inf), _rounded(space.high, dtype, -np.inf)
     if rescale_actions:
-        bounded = np.isfinite(low) & np.isfinite(high)
-        # Halves first: the width of a box can overflow.
-        half_low, half_high = np.where(bounded, low, -1) / 2, np.where(bounded, high, 1) / 2
-        middle, half_width = half_low + half_high, half_high - half_low
+        is_bounded = np.isfinite(low) & np.isfinite(high)
+        middle, half_width = middle_and_half_width(low, high, is_bounded)
         actions = middle.astype(dtype) + actions * half_width.astype(dtype)
     if np.any(np.isfinite(low)):
         actions = tf.maximum(actions, low)

@@ -204,7 +204,7 @@ def if_implemented(statistic: Callable[[], Any]) -> Any:
     """What a distribution's method gives; None where TFP has none for it."""
     try:
         return statistic()
-    except NotImplementedError:
+    except NotImplementedError:  # TFP's word for a method that a class does not have
         return None
 
 

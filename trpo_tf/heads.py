@@ -33,7 +33,13 @@ def make_head(
     """
     if isinstance(action_space, gym.spaces.Box):
         gaussian = StateDependentGaussianHead if state_dependent_std else GaussianHead
-        return gaussian(action_space.shape, initial_log_std, make_normal, dtype=dtype, seed=seed)
+        return gaussian(
+            action_shape=action_space.shape,
+            initial_log_std=initial_log_std,
+            make_normal=make_normal,
+            dtype=dtype,
+            seed=seed,
+        )
     if isinstance(action_space, gym.spaces.Discrete):
         return CategoricalHead(int(action_space.n), dtype=dtype, seed=seed)
     if isinstance(action_space, gym.spaces.MultiDiscrete):
@@ -74,8 +80,9 @@ class GaussianHead(keras.layers.Layer):
         make_normal: Callable[[Any, Any], Any],
         dtype: str,
         seed: int,
+        name: str = "gaussian",
     ) -> None:
-        super().__init__(dtype=dtype, name="gaussian")
+        super().__init__(dtype=dtype, name=name)
         self.make_normal = make_normal
         self.action_shape = tuple(action_shape)
         self.size = int(np.prod(self.action_shape))
@@ -100,24 +107,12 @@ class GaussianHead(keras.layers.Layer):
         return _independent(self.make_normal, loc, scale, self.action_shape)
 
 
-class StateDependentGaussianHead(keras.layers.Layer):
+class StateDependentGaussianHead(GaussianHead):
     """Independent normals for a Box; means and log standard deviations depend on the state."""
 
-    def __init__(
-        self,
-        action_shape: Sequence[int],
-        initial_log_std: float,
-        make_normal: Callable[[Any, Any], Any],
-        dtype: str,
-        seed: int,
-    ) -> None:
-        super().__init__(dtype=dtype, name="state_dependent_gaussian")
-        self.make_normal = make_normal
-        self.action_shape = tuple(action_shape)
-        size = int(np.prod(self.action_shape))
-        self.initial_log_std = initial_log_std
-        self.mean = _last_layer(size, dtype, seed, "mean")
-        self.log_std = _last_layer(size, dtype, seed + 1, "log_std")
+    def __init__(self, *, dtype: str, seed: int, **settings: Any) -> None:
+        super().__init__(dtype=dtype, seed=seed, name="state_dependent_gaussian", **settings)
+        self.log_std = _last_layer(self.size, dtype, seed + 1, "log_std")
 
     def build(self, input_shape: Any) -> None:
         """Creates the variables for features of `input_shape[-1]` entries."""

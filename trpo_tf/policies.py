@@ -235,7 +235,7 @@ def validate_distribution(distribution: Any, num_rows: int) -> None:
     )
     try:
         distribution.kl_divergence(copy)
-    except NotImplementedError as error:
+    except NotImplementedError as error:  # and for a pair of classes without a divergence
         raise TypeError(
             f"{name} has no KL divergence registered with itself, which the trust region needs; "
             "register one with tfp.distributions.RegisterKL or use another distribution."

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from trpo_tf.moments import weighted_variance
 from trpo_tf.types import Rollout
 
 
@@ -59,12 +60,8 @@ class ReturnScaling:
     def relative_deviation(self, errors: Any, weights: Any) -> Any:
         """The weighted standard deviation of errors [N] in this unit, []; ∞ before any data."""
         dtype = self.mean.dtype
-        weights = tf.cast(weights, dtype)
-        errors = tf.where(weights > 0, tf.cast(errors, dtype) / self.scale, 0)
-        total = tf.reduce_sum(weights)
-        mean = tf.math.divide_no_nan(tf.reduce_sum(weights * errors), total)
-        square = tf.math.divide_no_nan(tf.reduce_sum(weights * (errors - mean) ** 2), total)
-        return tf.where(self.count > 0, tf.sqrt(square), np.inf)
+        variance = weighted_variance(tf.cast(errors, dtype), tf.cast(weights, dtype))
+        return tf.where(self.count > 0, tf.sqrt(variance) / self.scale, np.inf)
 
     def update(self, rollout: Rollout) -> None:
         """Follows the return through a rollout [T, B] and merges it; masked rows do not count.

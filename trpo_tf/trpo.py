@@ -11,6 +11,7 @@ import tensorflow as tf
 from trpo_tf import functional, staleness
 from trpo_tf.advantage import Advantage
 from trpo_tf.execution import Execution
+from trpo_tf.moments import weighted_variance
 from trpo_tf.natural_gradient import NaturalGradientOptimizer
 from trpo_tf.policies import policy_version
 from trpo_tf.replay import Replay
@@ -375,13 +376,6 @@ def _refuse_unless(usable: Any, info: UpdateInfo) -> UpdateInfo:
 
 def _explained_variance(targets: Any, values: Any, weights: Any) -> Any:
     """1 − Var(targets − values)/Var(targets) over rows that count; 0 where targets never vary."""
-    total = tf.reduce_sum(weights)
-
-    def variance(rows: Any) -> Any:
-        rows = tf.where(weights > 0, rows, 0)
-        mean = tf.math.divide_no_nan(tf.reduce_sum(weights * rows), total)
-        return tf.math.divide_no_nan(tf.reduce_sum(weights * (rows - mean) ** 2), total)
-
-    spread = variance(targets)
-    explained = 1 - tf.math.divide_no_nan(variance(targets - values), spread)
-    return tf.where(spread > 0, explained, 0)
+    spread = weighted_variance(targets, weights)
+    left = weighted_variance(targets - values, weights)
+    return tf.where(spread > 0, 1 - tf.math.divide_no_nan(left, spread), 0)
